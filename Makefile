@@ -1,0 +1,85 @@
+# Everything a developer needs, by `make help`. Settings, given as in
+# `make setup PYTHON=python3.12`:
+#   PYTHON      the Python that makes the environment, 3.10 to 3.12
+#   VENV        the folder of the environment
+#   STACK       onedl, or upstream: the OpenMMLab packages to install
+#   MMCV_WHEEL  with STACK=upstream, a compiled mmcv in place of mmcv-lite
+#   DATA        with `make demo`, a data set to use instead of a drawn one
+PYTHON ?= python3
+VENV ?= .venv
+STACK ?= onedl
+MMCV_WHEEL ?=
+DATA ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := constraints/$(STACK).txt
+STAMP := $(VENV)/.installed-$(STACK)
+MMCV_onedl := onedl-mmcv
+MMCV_upstream := $(or $(MMCV_WHEEL),mmcv-lite)
+OPENCV := opencv-python opencv-python-headless
+
+.PHONY: help setup demo test test-all configs lint format clean
+
+help:
+	@echo 'make setup     install everything into $(VENV)'
+	@echo 'make demo      train, test and draw a tiny model (DATA=folder: on your data)'
+	@echo 'make test      the fast tests, on a CPU'
+	@echo 'make test-all  all tests'
+	@echo 'make configs   build the model of every config'
+	@echo 'make lint      check style and spelling'
+	@echo 'make format    bring the code into style'
+	@echo 'make clean     remove what builds and tests left behind'
+
+setup: $(STAMP)
+
+$(STAMP): setup.py pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
+	  { echo 'Python 3.10 to 3.12 is needed, and $(PYTHON) is' \
+	    "$$($(PYTHON) --version 2>&1). Name another: make setup PYTHON=python3.12"; \
+	    exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo '$(PYTHON) cannot make virtual environments. On Debian and Ubuntu:' \
+	    'apt install python3-venv. Or name another: make setup PYTHON=python3.12'; \
+	    exit 1; }
+	@for other in $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*)); do \
+	  echo "$(VENV) holds the other stack ($$other)." \
+	    'Remove it, or name another folder: make setup VENV=.venv/$(STACK)'; \
+	  exit 1; \
+	done
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+# Not from the cache: a wheel of mmcv compiled on this machine lies there under
+# the same name, whatever torch it was compiled for.
+	$(PIP) install -q --no-cache-dir --no-deps -c $(CONSTRAINTS) $(MMCV_$(STACK))
+	$(PIP) install -q -c $(CONSTRAINTS) -e '.[$(STACK),tests,lint]'
+# The packages ask for both, which share one folder; only the headless one does
+# without the graphics libraries of a desktop.
+	$(PIP) uninstall -q -y $(OPENCV)
+	$(PIP) install -q --no-deps -c $(CONSTRAINTS) opencv-python-headless
+	$(BIN)/python -c 'import cv2'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python tools/demo.py --work-dir work_dirs/demo $(if $(DATA),--data '$(DATA)')
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q -m 'not slow' --durations=10
+
+test-all: $(STAMP)
+	@$(BIN)/python -m pytest -q --durations=10
+
+configs: $(STAMP)
+	@$(BIN)/python -m pytest -q tests/test_configs.py
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/codespell
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .ruff_cache
+	find configs projects tests tools -name __pycache__ -exec rm -r {} +

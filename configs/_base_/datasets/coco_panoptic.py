@@ -1,0 +1,134 @@
+"""COCO 2017 panoptic: 80 things, 53 stuff.
+
+Training: large-scale jitter to 1024 x 1024, pictures without any thing left
+out. Test: short side 800, long side at most 1333. All ground truth, also of
+AP and mIoU, comes from the panoptic annotation.
+"""
+
+data_root = 'data/coco/'
+# fmt: off
+thing_classes = (
+    'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train',
+    'truck', 'boat', 'traffic light', 'fire hydrant', 'stop sign',
+    'parking meter', 'bench', 'bird', 'cat', 'dog', 'horse', 'sheep',
+    'cow', 'elephant', 'bear', 'zebra', 'giraffe', 'backpack', 'umbrella',
+    'handbag', 'tie', 'suitcase', 'frisbee', 'skis', 'snowboard',
+    'sports ball', 'kite', 'baseball bat', 'baseball glove', 'skateboard',
+    'surfboard', 'tennis racket', 'bottle', 'wine glass', 'cup', 'fork',
+    'knife', 'spoon', 'bowl', 'banana', 'apple', 'sandwich', 'orange',
+    'broccoli', 'carrot', 'hot dog', 'pizza', 'donut', 'cake', 'chair',
+    'couch', 'potted plant', 'bed', 'dining table', 'toilet', 'tv',
+    'laptop', 'mouse', 'remote', 'keyboard', 'cell phone', 'microwave',
+    'oven', 'toaster', 'sink', 'refrigerator', 'book', 'clock', 'vase',
+    'scissors', 'teddy bear', 'hair drier', 'toothbrush',
+)
+stuff_classes = (
+    'banner', 'blanket', 'bridge', 'cardboard', 'counter', 'curtain',
+    'door-stuff', 'floor-wood', 'flower', 'fruit', 'gravel', 'house',
+    'light', 'mirror-stuff', 'net', 'pillow', 'platform', 'playingfield',
+    'railroad', 'river', 'road', 'roof', 'sand', 'sea', 'shelf', 'snow',
+    'stairs', 'tent', 'towel', 'wall-brick', 'wall-stone', 'wall-tile',
+    'wall-wood', 'water-other', 'window-blind', 'window-other',
+    'tree-merged', 'fence-merged', 'ceiling-merged', 'sky-other-merged',
+    'cabinet-merged', 'table-merged', 'floor-other-merged',
+    'pavement-merged', 'mountain-merged', 'grass-merged', 'dirt-merged',
+    'paper-merged', 'food-other-merged', 'building-other-merged',
+    'rock-merged', 'wall-other-merged', 'rug-merged',
+)
+# fmt: on
+metainfo = dict(
+    classes=thing_classes + stuff_classes,
+    thing_classes=thing_classes,
+    stuff_classes=stuff_classes,
+)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadPanopticSegments'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='LargeScaleJitter', size=(1024, 1024), ratio_range=(0.1, 2.0)),
+    dict(
+        type='SampleTask',
+        probs=dict(semantic=1 / 3, instance=1 / 3, panoptic=1 / 3),
+    ),
+    dict(type='TaskTargets'),
+    dict(type='TaskTexts'),
+    dict(
+        type='PackDetInputs',
+        meta_keys=(
+            'img_id',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'flip',
+            'flip_direction',
+            'task',
+            'texts',
+            'filler_text',
+        ),
+    ),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(
+        type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'
+    ),
+    dict(type='LoadPanopticSegments'),
+    dict(type='EvalTargets'),
+    dict(
+        type='PackDetInputs',
+        meta_keys=(
+            'img_id',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'scale_factor',
+            'segments_info',
+            'instances',
+        ),
+    ),
+]
+
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    batch_sampler=dict(type='AspectRatioBatchSampler'),
+    dataset=dict(
+        type='OneFormerPanopticDataset',
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='annotations/panoptic_train2017.json',
+        data_prefix=dict(
+            img='train2017/', seg='annotations/panoptic_train2017/'
+        ),
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='OneFormerPanopticDataset',
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='annotations/panoptic_val2017.json',
+        data_prefix=dict(img='val2017/', seg='annotations/panoptic_val2017/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+# Each reads the result that was made with its own task token.
+val_evaluator = [
+    dict(type='PanopticQuality', prefix='panoptic'),
+    dict(type='InstanceAP', metric='segm', prefix='instance'),
+    dict(type='SemSegMetric', iou_metrics=['mIoU'], prefix='semantic'),
+]
+test_evaluator = val_evaluator

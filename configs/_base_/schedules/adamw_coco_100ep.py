@@ -1,0 +1,17 @@
+"""COCO, 100 epochs: 737500 iterations of 16 images."""
+
+_base_ = './adamw.py'
+
+max_iters = 737500
+train_cfg = dict(
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000
+)
+param_scheduler = [
+    dict(
+        type='MultiStepLR',
+        by_epoch=False,
+        milestones=[655556, 735184],
+        gamma=0.1,
+        end=max_iters,
+    )
+]

@@ -1,0 +1,17 @@
+"""COCO, 50 epochs: 368750 iterations of 16 images."""
+
+_base_ = './adamw.py'
+
+max_iters = 368750
+train_cfg = dict(
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000
+)
+param_scheduler = [
+    dict(
+        type='MultiStepLR',
+        by_epoch=False,
+        milestones=[327778, 355092],
+        gamma=0.1,
+        end=max_iters,
+    )
+]

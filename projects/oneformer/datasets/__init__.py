@@ -1,0 +1,21 @@
+"""Datasets and transforms. Importing this package registers them."""
+
+from .panoptic_dataset import OneFormerPanopticDataset
+from .transforms import (
+    EvalTargets,
+    LargeScaleJitter,
+    LoadPanopticSegments,
+    SampleTask,
+    TaskTargets,
+    TaskTexts,
+)
+
+__all__ = [
+    'EvalTargets',
+    'LargeScaleJitter',
+    'LoadPanopticSegments',
+    'OneFormerPanopticDataset',
+    'SampleTask',
+    'TaskTargets',
+    'TaskTexts',
+]

@@ -1,0 +1,96 @@
+"""Large-scale jitter: random scale, then a crop of fixed size."""
+
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LargeScaleJitter(BaseTransform):
+    """Scale a picture at random and crop or pad it to a fixed size.
+
+    The picture is scaled to fit ``ratio * size`` with ``ratio`` drawn from
+    ``ratio_range``, with Pillow's bilinear filter (which averages when it
+    shrinks), ids with nearest neighbour. Where it is larger than ``size`` it
+    is cropped, one random fraction placing the crop on both axes; where it
+    is smaller it is padded at the bottom and right, ids with 0 (void).
+
+    Required Keys: ``img``, ``gt_seg_map`` (optional).
+
+    Modified Keys: ``img``, ``img_shape``, ``gt_seg_map``.
+
+    Args:
+        size (tuple[int, int]): Height and width of the result.
+        ratio_range (tuple[float, float]): Smallest and largest ratio.
+        pad_value (int): Padding of the picture, 0 to 255.
+
+    Source: arXiv:2012.07177; cropping and rounding as in Detectron2.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        ratio_range: tuple[float, float] = (0.1, 2.0),
+        pad_value: int = 128,
+    ) -> None:
+        self.size = tuple(size)
+        self.ratio_range = tuple(ratio_range)
+        self.pad_value = pad_value
+
+    def transform(self, results: dict) -> dict:
+        """Jitter the picture and the ids of ``results``."""
+        ratio = np.random.uniform(*self.ratio_range)
+        scaled = self.scaled_size(results['img'].shape[:2], ratio)
+        fraction = np.random.uniform()
+        offset = [
+            round(fraction * max(side - target, 0))
+            for side, target in zip(scaled, self.size, strict=True)
+        ]
+        results['img'] = self._apply(
+            results['img'], scaled, offset, 'bilinear', self.pad_value
+        )
+        if 'gt_seg_map' in results:
+            results['gt_seg_map'] = self._apply(
+                results['gt_seg_map'], scaled, offset, 'nearest', 0
+            )
+        results['img_shape'] = results['img'].shape[:2]
+        return results
+
+    def scaled_size(
+        self, size: tuple[int, int], ratio: float
+    ) -> tuple[int, int]:
+        """Return height and width after scaling, rounded half to even."""
+        factor = min(
+            ratio * target / side
+            for side, target in zip(size, self.size, strict=True)
+        )
+        return tuple(max(round(side * factor), 1) for side in size)
+
+    def _apply(
+        self,
+        picture: np.ndarray,
+        scaled: tuple[int, int],
+        offset: list[int],
+        interpolation: str,
+        pad_value: int,
+    ) -> np.ndarray:
+        picture = mmcv.imresize(
+            picture,
+            scaled[::-1],
+            interpolation=interpolation,
+            backend='pillow',
+        )
+        rows, columns = (
+            slice(start, start + length)
+            for start, length in zip(offset, self.size, strict=True)
+        )
+        return mmcv.impad(
+            picture[rows, columns], shape=self.size, pad_val=pad_value
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(size={self.size}, '
+            f'ratio_range={self.ratio_range}, pad_value={self.pad_value})'
+        )

@@ -1,0 +1,62 @@
+"""Draw the task that a picture is trained for."""
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from torch.utils.data import get_worker_info
+
+from ...tasks import check_task
+
+
+@TRANSFORMS.register_module()
+class SampleTask(BaseTransform):
+    """Draw one task per picture, with the given probabilities.
+
+    In a loader process the draws follow the seed that PyTorch gives to that
+    process for that epoch: the same run draws the same tasks, and no two
+    workers or epochs draw alike. In the main process they follow
+    ``np.random``.
+
+    Required Keys: none.
+
+    Added Keys: ``task`` (str).
+
+    Args:
+        probs (dict[str, float]): Probability of each task; they must add up
+            to 1. A task that is left out is never drawn.
+
+    Raises:
+        ValueError: If a task is unknown or the numbers are not
+            probabilities.
+    """
+
+    def __init__(self, probs: dict[str, float]) -> None:
+        self.tasks = [check_task(task) for task in probs]
+        self.probs = [float(prob) for prob in probs.values()]
+        if min(self.probs, default=-1) < 0 or abs(sum(self.probs) - 1) > 1e-6:
+            raise ValueError(
+                f'Expected probabilities that add up to 1, got {dict(probs)}. '
+                'They are not cumulative: give every task its own share.'
+            )
+        self._seed: int | None = None
+        self._rng: np.random.Generator | None = None
+
+    def transform(self, results: dict) -> dict:
+        """Add ``task`` to ``results``."""
+        draw = self._draw() * sum(self.probs)
+        index = np.searchsorted(np.cumsum(self.probs), draw, side='right')
+        results['task'] = self.tasks[min(index, len(self.tasks) - 1)]
+        return results
+
+    def _draw(self) -> float:
+        worker = get_worker_info()
+        if worker is None:
+            return np.random.rand()
+        if worker.seed != self._seed:  # a new epoch, or the first picture
+            self._seed = worker.seed
+            self._rng = np.random.default_rng(worker.seed)
+        return self._rng.random()
+
+    def __repr__(self) -> str:
+        probs = dict(zip(self.tasks, self.probs, strict=True))
+        return f'{type(self).__name__}(probs={probs})'

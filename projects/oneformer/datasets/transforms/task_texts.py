@@ -1,0 +1,51 @@
+"""List the texts that describe the ground truth."""
+
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+from ...text import class_text, filler_text
+
+
+@TRANSFORMS.register_module()
+class TaskTexts(BaseTransform):
+    """Write one text per ground-truth mask, in the order of the classes.
+
+    The model pads the list with the filler text to its number of text
+    queries, and cuts it there.
+
+    Required Keys: ``task``, ``gt_bboxes_labels``, ``classes``.
+
+    Added Keys: ``texts`` (list[str]), ``filler_text`` (str).
+
+    Args:
+        class_template (str): Text of a class, ``{}`` being its name.
+        filler_template (str): Text of an empty slot, ``{}`` being the task
+            with its article.
+
+    Source: arXiv:2211.06220, task-dynamic text queries.
+    """
+
+    def __init__(
+        self,
+        class_template: str = 'a photo with a {}',
+        filler_template: str = '{} photo',
+    ) -> None:
+        self.class_template = class_template
+        self.filler_template = filler_template
+
+    def transform(self, results: dict) -> dict:
+        """Add the texts to ``results``."""
+        results['texts'] = [
+            class_text(results['classes'][label], self.class_template)
+            for label in sorted(results['gt_bboxes_labels'])
+        ]
+        results['filler_text'] = filler_text(
+            results['task'], self.filler_template
+        )
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(class_template={self.class_template!r}, '
+            f'filler_template={self.filler_template!r})'
+        )

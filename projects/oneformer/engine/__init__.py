@@ -1,0 +1,6 @@
+"""Hooks and optimizer rules. Importing this package registers them."""
+
+from .optim_constructor import ModuleTypeOptimConstructor
+from .task_table_hook import TaskTableHook
+
+__all__ = ['ModuleTypeOptimConstructor', 'TaskTableHook']

@@ -1,0 +1,84 @@
+"""Learning rate and weight decay by type of module and by name."""
+
+from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, _NormBase)
+OPTIONS = {'custom_keys', 'norm_decay_mult', 'embedding_decay_mult'}
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
+    """Set weight decay by the type of module, also where a name sets the rate.
+
+    mmengine's constructor stops at the first name that matches: a backbone
+    with a smaller learning rate loses the rule for its norm layers. Here
+    both rules apply, and parameters alike share one group of the optimizer.
+
+    ``paramwise_cfg`` knows ``norm_decay_mult``, ``embedding_decay_mult`` and
+    ``custom_keys`` (part of the name -> ``lr_mult``, ``decay_mult``; the
+    longest part that sets a value wins, over the type of module, too).
+
+    Args:
+        optim_wrapper_cfg (dict): Config of the wrapper with its optimizer.
+        paramwise_cfg (dict, optional): See above.
+
+    Raises:
+        ValueError: If ``paramwise_cfg`` has an option that is not known.
+    """
+
+    def __init__(
+        self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
+    ) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        if unknown := sorted(set(self.paramwise_cfg) - OPTIONS):
+            raise ValueError(
+                f'{type(self).__name__} does not know {unknown} of '
+                f'paramwise_cfg; it knows {sorted(OPTIONS)}.'
+            )
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: int | float | None = None,
+    ) -> None:
+        """Append the parameter groups of the whole model to ``params``.
+
+        Args:
+            params (list[dict]): Groups of the optimizer.
+            module (nn.Module): The model.
+            prefix (str): Not used; part of mmengine's interface.
+            is_dcn_module (int | float, optional): Not used, likewise.
+        """
+        groups = {}
+        seen = set()
+        for path, submodule in module.named_modules():
+            for name, param in submodule.named_parameters(recurse=False):
+                if not param.requires_grad or id(param) in seen:
+                    continue
+                seen.add(id(param))
+                full_name = f'{path}.{name}' if path else name
+                rates = self._rates(full_name, submodule)
+                groups.setdefault(rates, []).append(param)
+        for (lr_mult, decay_mult), members in groups.items():
+            group = dict(params=members, lr=self.base_lr * lr_mult)
+            if self.base_wd is not None:
+                group['weight_decay'] = self.base_wd * decay_mult
+            params.append(group)
+
+    def _rates(self, name: str, module: nn.Module) -> tuple[float, float]:
+        lr_mult = decay_mult = 1.0
+        if isinstance(module, NORMS):
+            decay_mult = self.paramwise_cfg.get('norm_decay_mult', 1.0)
+        elif isinstance(module, nn.Embedding):
+            decay_mult = self.paramwise_cfg.get('embedding_decay_mult', 1.0)
+        custom_keys = self.paramwise_cfg.get('custom_keys', {})
+        for key in sorted(custom_keys, key=len):
+            if key in name:
+                lr_mult = custom_keys[key].get('lr_mult', lr_mult)
+                decay_mult = custom_keys[key].get('decay_mult', decay_mult)
+        return lr_mult, decay_mult

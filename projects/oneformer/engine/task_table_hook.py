@@ -1,0 +1,59 @@
+"""Print the metrics of the three tasks in one table."""
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from terminaltables import AsciiTable
+
+# Column, name of the metric in the results, task token it is measured with.
+COLUMNS = (
+    ('PQ', 'panoptic/PQ', 'panoptic'),
+    ('PQ_th', 'panoptic/PQ_th', 'panoptic'),
+    ('PQ_st', 'panoptic/PQ_st', 'panoptic'),
+    ('AP', 'instance/segm_mAP', 'instance'),
+    ('mIoU', 'semantic/mIoU', 'semantic'),
+)
+
+
+@HOOKS.register_module()
+class TaskTableHook(Hook):
+    """Print PQ, AP and mIoU, each with the task token it was measured with.
+
+    The metrics need the prefixes ``panoptic``, ``instance`` and
+    ``semantic``. What was not measured is left out.
+    """
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Print the table of a validation."""
+        print_log(task_table(metrics or {}), logger='current')
+
+    def after_test_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Print the table of a test."""
+        print_log(task_table(metrics or {}), logger='current')
+
+
+def task_table(metrics: dict[str, float]) -> str:
+    """Return the table of some metrics, in percent.
+
+    Args:
+        metrics (dict[str, float]): Results of the evaluator, in percent but
+            for AP, which mmdet gives as a fraction.
+    """
+    measured = [column for column in COLUMNS if column[1] in metrics]
+    values = [
+        metrics[key] * (100 if name == 'AP' else 1)
+        for name, key, _ in measured
+    ]
+    table = AsciiTable(
+        [
+            ['metric'] + [name for name, _, _ in measured],
+            ['task token'] + [task for _, _, task in measured],
+            ['value (%)'] + [f'{value:.1f}' for value in values],
+        ]
+    )
+    return '\n' + table.table

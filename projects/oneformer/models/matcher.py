@@ -1,0 +1,177 @@
+"""Bipartite matching of queries and ground truth, for all layers at once."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+from .point_sampling import sample_features, sample_masks
+
+
+class Match(NamedTuple):
+    """Matched pairs of one image, both (M,), M = min(Q, N)."""
+
+    queries: Tensor
+    targets: Tensor
+
+
+@TASK_UTILS.register_module()
+class QueryMatcher:
+    """Hungarian matching by class, and by mask at random points.
+
+    The cost of a pair is ``-class_cost * p(class)`` plus binary cross
+    entropy and dice between the masks, at points that all pairs of an image
+    share and that are drawn anew for every layer. Costs are computed on the
+    device in float32 and copied to the host once.
+
+    Args:
+        class_cost (float): Weight of the class probability.
+        mask_cost (float): Weight of the binary cross entropy.
+        dice_cost (float): Weight of the dice term.
+        num_points (int): Points per image.
+
+    Source: arXiv:2112.01527, section 3.3.
+    """
+
+    def __init__(
+        self,
+        class_cost: float = 2.0,
+        mask_cost: float = 5.0,
+        dice_cost: float = 5.0,
+        num_points: int = 12544,
+    ) -> None:
+        self.class_cost = class_cost
+        self.mask_cost = mask_cost
+        self.dice_cost = dice_cost
+        self.num_points = num_points
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        cls_scores: list[Tensor],
+        mask_embeds: list[Tensor],
+        mask_features: Tensor,
+        targets: list[InstanceData],
+    ) -> list[list[Match]]:
+        """Match every layer and image.
+
+        Args:
+            cls_scores (list[Tensor]): Class logits per layer, (B, Q, K + 1).
+            mask_embeds (list[Tensor]): Mask embeddings per layer, (B, Q, C).
+            mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
+            targets (list[InstanceData]): Per image ``labels`` (N,) and
+                ``masks`` bool (N, H, W).
+
+        Returns:
+            list[list[Match]]: Per layer, per image. Nothing is matched where
+            N is 0.
+
+        Raises:
+            FloatingPointError: If a cost is not finite. The message names
+                the first tensor that is not.
+        """
+        device_type = mask_features.device.type
+        with torch.autocast(device_type, enabled=False):
+            costs = [
+                self.cost(scores[i], embeds[i], mask_features[i], target)
+                for scores, embeds in zip(cls_scores, mask_embeds, strict=True)
+                for i, target in enumerate(targets)
+            ]
+        host = torch.cat([cost.flatten() for cost in costs]).cpu().numpy()
+        if not np.isfinite(host).all():
+            _raise_first_non_finite(cls_scores, mask_embeds, mask_features)
+        pairs, start = [], 0
+        for cost in costs:
+            matrix = host[start : start + cost.numel()].reshape(cost.shape)
+            start += cost.numel()
+            pairs.append(
+                Match(
+                    *(
+                        torch.from_numpy(index).to(cost.device)
+                        for index in linear_sum_assignment(matrix)
+                    )
+                )
+            )
+        return [
+            pairs[i : i + len(targets)]
+            for i in range(0, len(pairs), len(targets))
+        ]
+
+    def cost(
+        self,
+        cls_scores: Tensor,
+        mask_embeds: Tensor,
+        mask_features: Tensor,
+        target: InstanceData,
+    ) -> Tensor:
+        """Return the costs of one layer and image.
+
+        Args:
+            cls_scores (Tensor): Class logits, (Q, K + 1).
+            mask_embeds (Tensor): Mask embeddings, (Q, C).
+            mask_features (Tensor): Features at stride 4, (C, H/4, W/4).
+            target (InstanceData): ``labels`` (N,), ``masks`` (N, H, W).
+
+        Returns:
+            Tensor: float32, (Q, N).
+        """
+        if len(target) == 0:
+            return cls_scores.new_zeros((len(cls_scores), 0)).float()
+        points = self.draw_points(mask_features.device)
+        # Masks are linear in the features: sampling these is sampling those.
+        features = sample_features(mask_features.float(), points)  # (C, P)
+        logits = mask_embeds.float() @ features  # (Q, P)
+        truth = sample_masks(target.masks, points)  # (N, P)
+        return (
+            -self.class_cost * cls_scores.float().softmax(-1)[:, target.labels]
+            + self.mask_cost * pairwise_bce(logits, truth)
+            + self.dice_cost * pairwise_dice(logits, truth)
+        )
+
+    def draw_points(self, device: torch.device) -> Tensor:
+        """Draw uniform points in [0, 1], (P, 2)."""
+        return torch.rand(self.num_points, 2, device=device)
+
+
+def pairwise_bce(logits: Tensor, truth: Tensor) -> Tensor:
+    """Binary cross entropy, mean over points, of (Q, P) and (N, P): (Q, N)."""
+    negative = F.softplus(logits)  # cost of a point where truth is 0
+    # softplus(-x) = softplus(x) - x, so one product serves both cases.
+    return (negative.sum(1, keepdim=True) - logits @ truth.T) / len(truth.T)
+
+
+def pairwise_dice(logits: Tensor, truth: Tensor) -> Tensor:
+    """Dice loss with smoothing 1, of (Q, P) and (N, P): (Q, N)."""
+    probs = logits.sigmoid()
+    overlap = 2 * probs @ truth.T
+    total = probs.sum(1)[:, None] + truth.sum(1)[None]
+    return 1 - (overlap + 1) / (total + 1)
+
+
+def _raise_first_non_finite(
+    cls_scores: list[Tensor], mask_embeds: list[Tensor], mask_features: Tensor
+) -> None:
+    named = [('mask_features', mask_features)]
+    for layer, (scores, embeds) in enumerate(
+        zip(cls_scores, mask_embeds, strict=True)
+    ):
+        named.append((f'cls_scores of prediction {layer}', scores))
+        named.append((f'mask_embeds of prediction {layer}', embeds))
+    for name, tensor in named:
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise FloatingPointError(
+                f'Matching needs finite costs, but {name} has {bad} '
+                f'non-finite of {tensor.numel()} values. Lower the learning '
+                'rate, or train in float32 or bfloat16 instead of float16.'
+            )
+    raise FloatingPointError(
+        'Matching needs finite costs, but the mask logits overflow float32 '
+        'although mask_features and mask_embeds are finite. Lower the '
+        'learning rate.'
+    )

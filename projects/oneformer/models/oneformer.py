@@ -1,0 +1,211 @@
+"""The OneFormer detector: one model, three tasks."""
+
+from collections.abc import Sequence
+
+from mmdet.models.detectors.base import BaseDetector
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from torch import Tensor
+
+from ..tasks import TASKS, check_task
+from .oneformer_head import PixelFeatures, predict_masks
+
+# Where the result of a task is found in a data sample.
+RESULT_FIELDS = dict(
+    panoptic='pred_panoptic_seg',
+    instance='pred_instances',
+    semantic='pred_sem_seg',
+)
+
+
+@MODELS.register_module()
+class OneFormer(BaseDetector):
+    """Universal image segmentation, conditioned on the task.
+
+    The class names are given once, as ``metainfo``; the number of classes
+    and which of them are things follow from it everywhere in the model.
+
+    Args:
+        backbone (dict): Config of the backbone, four feature maps at strides
+            4, 8, 16 and 32.
+        panoptic_head (dict): Config of the head, without the class number
+            and the training-only parts.
+        panoptic_fusion_head (dict): Config of the fusion head.
+        metainfo (dict): ``classes`` (all names, in label order) and
+            ``thing_classes`` (the countable ones), as in the dataset.
+        train_cfg (dict, optional): What exists in training only:
+            ``criterion``, ``text_mapper``, ``contrastive_loss``. Without it
+            the model is an inference model.
+        test_cfg (dict, optional): ``tasks``, asked of samples that carry no
+            ``task``, and options of the fusion head.
+        neck (dict, optional): Config of a neck between backbone and head.
+        data_preprocessor (dict, optional): Config of the preprocessor.
+        init_cfg (dict, optional): Initialization config.
+
+    Raises:
+        ValueError: If ``metainfo`` is incomplete or contradicts itself, or a
+            task is unknown.
+
+    Source: arXiv:2211.06220.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        panoptic_head: dict,
+        panoptic_fusion_head: dict,
+        metainfo: dict,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        neck: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            data_preprocessor=data_preprocessor, init_cfg=init_cfg
+        )
+        self.class_names, thing_labels = read_metainfo(metainfo)
+        num_classes = len(self.class_names)
+        test_cfg = dict(test_cfg or {})
+        tasks = test_cfg.pop('tasks', TASKS)
+        tasks = (tasks,) if isinstance(tasks, str) else tuple(tasks)
+        self.tasks = tuple(check_task(task) for task in tasks)
+
+        self.backbone = MODELS.build(backbone)
+        if neck is not None:
+            self.neck = MODELS.build(neck)
+        self.panoptic_head = MODELS.build(
+            dict(panoptic_head, num_classes=num_classes, **(train_cfg or {}))
+        )
+        self.panoptic_fusion_head = MODELS.build(
+            dict(
+                panoptic_fusion_head,
+                num_classes=num_classes,
+                thing_labels=thing_labels,
+                **test_cfg,
+            )
+        )
+
+    def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
+        """Return backbone (and neck) features of (B, 3, H, W)."""
+        feats = self.backbone(batch_inputs)
+        return self.neck(feats) if self.with_neck else feats
+
+    def loss(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Return the losses; see :meth:`OneFormerHead.loss`."""
+        feats = self.extract_feat(batch_inputs)
+        return self.panoptic_head.loss(feats, batch_data_samples)
+
+    def predict(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList,
+        rescale: bool = True,
+    ) -> SampleList:
+        """Add to each sample the result of every task asked of it.
+
+        Backbone and pixel decoder run once; the decoder runs once per task.
+
+        Args:
+            batch_inputs (Tensor): Normalised pictures, (B, 3, H, W).
+            batch_data_samples (SampleList): A sample with ``task`` is asked
+                that task, the others are asked ``test_cfg.tasks``.
+            rescale (bool): Results in the size of the original picture.
+
+        Returns:
+            SampleList: With ``pred_panoptic_seg``, ``pred_instances`` and
+            ``pred_sem_seg``, each made with its own task token.
+        """
+        asked = [self.tasks_of(sample) for sample in batch_data_samples]
+        pixels = self.panoptic_head.encode(self.extract_feat(batch_inputs))
+        for task in TASKS:
+            rows = [i for i, tasks in enumerate(asked) if task in tasks]
+            if rows:
+                samples = [batch_data_samples[i] for i in rows]
+                self.predict_task(
+                    task, select_images(pixels, rows), samples, rescale
+                )
+        return batch_data_samples
+
+    def predict_task(
+        self,
+        task: str,
+        pixels: PixelFeatures,
+        samples: SampleList,
+        rescale: bool,
+    ) -> None:
+        """Write the result of one task into the samples."""
+        output = self.panoptic_head.decode(pixels, [task] * len(samples))
+        mask_preds = predict_masks(
+            output.mask_embeds[-1], pixels.mask_features
+        )  # (B, Q, H/4, W/4)
+        cls_scores = output.cls_scores[-1]  # (B, Q, K + 1)
+        for sample, scores, masks in zip(
+            samples, cls_scores, mask_preds, strict=True
+        ):
+            result = self.panoptic_fusion_head(
+                task, scores, masks, sample.metainfo, rescale
+            )
+            setattr(sample, RESULT_FIELDS[task], result)
+
+    def _forward(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList | None = None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return raw logits; see :meth:`OneFormerHead.forward`.
+
+        Each picture is asked the first of its tasks.
+        """
+        samples = batch_data_samples or [{}] * len(batch_inputs)
+        tasks = [self.tasks_of(sample)[0] for sample in samples]
+        return self.panoptic_head(self.extract_feat(batch_inputs), tasks)
+
+    def tasks_of(self, sample) -> tuple[str, ...]:
+        """Return the tasks asked of a data sample."""
+        if 'task' in sample:
+            return (check_task(sample.task),)
+        return self.tasks
+
+
+def read_metainfo(metainfo: dict) -> tuple[tuple[str, ...], list[int]]:
+    """Return class names and the labels of the things.
+
+    Args:
+        metainfo (dict): ``classes`` and ``thing_classes``.
+
+    Raises:
+        ValueError: If a list is missing, a name is repeated or a thing is
+            not among the classes.
+    """
+    for key in ('classes', 'thing_classes'):
+        if key not in metainfo:
+            raise ValueError(
+                f'metainfo of the model lacks {key!r}: give the same metainfo '
+                'as to the dataset, with classes and thing_classes.'
+            )
+    classes, things = tuple(metainfo['classes']), metainfo['thing_classes']
+    repeated = sorted({name for name in classes if classes.count(name) > 1})
+    if repeated:
+        raise ValueError(f'metainfo has classes more than once: {repeated}.')
+    unknown = [name for name in things if name not in classes]
+    if unknown:
+        raise ValueError(
+            f'thing_classes {unknown} of metainfo are not among its classes: '
+            'every thing must be listed in classes, too.'
+        )
+    return classes, [classes.index(name) for name in things]
+
+
+def select_images(pixels: PixelFeatures, rows: list[int]) -> PixelFeatures:
+    """Return the features of some images of a batch."""
+    if len(rows) == len(pixels.mask_features):
+        return pixels
+    return PixelFeatures(
+        pixels.mask_features[rows],
+        [memory[rows] for memory in pixels.memories],
+        pixels.positions,
+        [masks[rows] for masks in pixels.level_masks],
+    )

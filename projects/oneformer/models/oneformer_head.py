@@ -1,0 +1,318 @@
+"""The OneFormer head: task token, queries, decoder, predictions, losses."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmdet.models.layers import Mask2FormerTransformerDecoder
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .positions import sine_positions
+
+
+class PixelFeatures(NamedTuple):
+    """What the decoder needs of a picture, whatever the task.
+
+    The lists go from stride 32 over 16 to 8.
+    """
+
+    mask_features: Tensor  # (B, C, H/4, W/4)
+    memories: list[Tensor]  # (B, H_l * W_l, C)
+    positions: list[Tensor]  # (1, H_l * W_l, C)
+    level_masks: list[Tensor]  # mask features in that size, (B, C, H_l, W_l)
+
+
+class HeadOutput(NamedTuple):
+    """Predictions before the first decoder layer, then after each layer.
+
+    A mask is the product of an embedding with the mask features; see
+    :func:`predict_masks`.
+    """
+
+    cls_scores: list[Tensor]  # (B, Q, K + 1), the last class is "no object"
+    mask_embeds: list[Tensor]  # (B, Q, C)
+    queries: Tensor  # before the first decoder layer, (B, Q, C)
+
+
+def predict_masks(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
+    """Return mask logits, (B, Q, H, W), of (B, Q, C) and (B, C, H, W)."""
+    return torch.einsum('bqc,bchw->bqhw', mask_embeds, mask_features)
+
+
+@MODELS.register_module()
+class OneFormerHead(BaseModule):
+    """Predict ``num_queries`` masks and classes for the task asked.
+
+    The last three arguments belong to training; without them (``None``) the
+    head has no text branch, and drops that branch's entries when it loads a
+    training checkpoint.
+
+    Args:
+        in_channels (Sequence[int]): Channels of the backbone features.
+        feat_channels (int): Width of queries and features, C.
+        num_classes (int): Number of classes, K.
+        num_queries (int): Queries, the task token included, Q.
+        num_heads (int): Heads of the masked cross attention.
+        pixel_decoder (dict): Config of the pixel decoder.
+        task_token (dict): Config of the task token.
+        query_init (dict): Config of the query initialisation.
+        transformer_decoder (dict): Config of mmdet's
+            ``Mask2FormerTransformerDecoder``.
+        criterion (dict, optional): Config of the classification and mask
+            losses.
+        text_mapper (dict, optional): Config of the text branch.
+        contrastive_loss (dict, optional): Config of the query-text loss.
+        init_cfg (dict, optional): Initialization config.
+
+    Source: arXiv:2211.06220.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        feat_channels: int,
+        num_classes: int,
+        num_queries: int,
+        num_heads: int,
+        pixel_decoder: dict,
+        task_token: dict,
+        query_init: dict,
+        transformer_decoder: dict,
+        criterion: dict | None = None,
+        text_mapper: dict | None = None,
+        contrastive_loss: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        width = feat_channels
+        self.num_heads = num_heads
+        self.pixel_decoder = MODELS.build(
+            dict(
+                pixel_decoder,
+                in_channels=list(in_channels),
+                feat_channels=width,
+                out_channels=width,
+            )
+        )
+        self.task_token = MODELS.build(dict(task_token, embed_dims=width))
+        self.query_init = MODELS.build(dict(query_init, in_channels=width))
+        self.decoder = Mask2FormerTransformerDecoder(**transformer_decoder)
+        self.num_levels = self.pixel_decoder.num_outs
+        self.query_embed = nn.Embedding(num_queries, width)
+        self.level_embed = nn.Embedding(self.num_levels, width)
+        self.cls_embed = nn.Linear(width, num_classes + 1)
+        self.mask_embed = nn.Sequential(
+            nn.Linear(width, width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, width),
+        )
+
+        self.criterion = self.text_mapper = self.contrastive_loss = None
+        training_parts = (criterion, text_mapper, contrastive_loss)
+        if all(training_parts):
+            self.criterion = MODELS.build(
+                dict(criterion, num_classes=num_classes)
+            )
+            self.text_mapper = MODELS.build(
+                dict(text_mapper, num_queries=num_queries, embed_dims=width)
+            )
+            self.contrastive_loss = MODELS.build(contrastive_loss)
+        elif any(training_parts):
+            raise ValueError(
+                'criterion, text_mapper and contrastive_loss are needed '
+                'together for training: give all three in train_cfg, or set '
+                'train_cfg=None for an inference model.'
+            )
+        self._register_load_state_dict_pre_hook(self._drop_training_entries)
+
+    def init_weights(self) -> None:
+        """Initialise as the reference does."""
+        super().init_weights()
+        for param in self.decoder.parameters():
+            if param.dim() > 1:
+                nn.init.xavier_uniform_(param)
+
+    def forward(
+        self, feats: Sequence[Tensor], tasks: Sequence[str]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return class and mask logits of every prediction.
+
+        Args:
+            feats (Sequence[Tensor]): Backbone features at strides 4 to 32,
+                each (B, C_i, H_i, W_i).
+            tasks (Sequence[str]): The task of each image.
+
+        Returns:
+            tuple[list[Tensor], list[Tensor]]: Class logits (B, Q, K + 1) and
+            mask logits (B, Q, H/4, W/4), before the first decoder layer and
+            after each.
+        """
+        pixels = self.encode(feats)
+        output = self.decode(pixels, tasks)
+        masks = [
+            predict_masks(embeds, pixels.mask_features)
+            for embeds in output.mask_embeds
+        ]
+        return output.cls_scores, masks
+
+    def encode(self, feats: Sequence[Tensor]) -> PixelFeatures:
+        """Run the pixel decoder: all that does not depend on the task.
+
+        Args:
+            feats (Sequence[Tensor]): Backbone features at strides 4 to 32,
+                each (B, C_i, H_i, W_i).
+        """
+        mask_features, maps = self.pixel_decoder(list(feats))
+        levels = self.level_embed.weight[:, None]  # (levels, 1, C)
+        return PixelFeatures(
+            mask_features,
+            memories=[
+                level_map.flatten(2).transpose(1, 2) + level
+                for level_map, level in zip(maps, levels, strict=True)
+            ],
+            positions=[sine_positions(level_map) for level_map in maps],
+            # Masks are linear in the features and so is resizing: one resize
+            # per level stands for one per layer and query.
+            level_masks=[
+                F.interpolate(
+                    mask_features.detach(),
+                    level_map.shape[-2:],
+                    mode='bilinear',
+                    align_corners=False,
+                )
+                for level_map in maps
+            ],
+        )
+
+    def decode(
+        self, pixels: PixelFeatures, tasks: Sequence[str]
+    ) -> HeadOutput:
+        """Predict for the task that each image is asked.
+
+        Args:
+            pixels (PixelFeatures): Result of :meth:`encode`.
+            tasks (Sequence[str]): The task of each image.
+        """
+        batch = len(tasks)
+        token = self.decoder.post_norm(self.task_token(tasks))  # (B, C)
+        query_embed = self.query_embed.weight  # (Q, C)
+        queries = self.query_init(pixels.mask_features, token, query_embed)
+        query_pos = query_embed.expand(batch, -1, -1)  # (B, Q, C)
+
+        x = queries
+        cls_scores, mask_embeds = [], []
+        for i, layer in enumerate(self.decoder.layers):
+            scores, embeds = self.predict(x)
+            cls_scores.append(scores)
+            mask_embeds.append(embeds)
+            level = i % self.num_levels
+            x = layer(
+                query=x,
+                key=pixels.memories[level],
+                value=pixels.memories[level],
+                query_pos=query_pos,
+                key_pos=pixels.positions[level].expand(batch, -1, -1),
+                cross_attn_mask=self.attention_mask(
+                    embeds, pixels.level_masks[level]
+                ),
+            )
+        scores, embeds = self.predict(x)
+        return HeadOutput(
+            cls_scores + [scores], mask_embeds + [embeds], queries
+        )
+
+    def predict(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class logits (B, Q, K + 1) and mask embeddings (B, Q, C)."""
+        queries = self.decoder.post_norm(queries)
+        return self.cls_embed(queries), self.mask_embed(queries)
+
+    def attention_mask(self, mask_embeds: Tensor, features: Tensor) -> Tensor:
+        """Keep each query to the foreground of the mask it predicts.
+
+        Args:
+            mask_embeds (Tensor): Mask embeddings, (B, Q, C).
+            features (Tensor): Mask features in the size of the level,
+                (B, C, h, w).
+
+        Returns:
+            Tensor: True where attention is blocked, (B * heads, Q, h * w). A
+            query without foreground attends everywhere.
+        """
+        logits = predict_masks(mask_embeds.detach(), features).flatten(2)
+        blocked = logits < 0  # probability below 0.5, (B, Q, h * w)
+        blocked &= ~blocked.all(-1, keepdim=True)
+        return blocked.repeat_interleave(self.num_heads, dim=0)
+
+    def loss(
+        self, feats: Sequence[Tensor], batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Return the losses of a batch.
+
+        Args:
+            feats (Sequence[Tensor]): Backbone features at strides 4 to 32.
+            batch_data_samples (SampleList): Per image ``task``, ``texts``,
+                ``filler_text`` and ``gt_instances`` with ``labels`` and
+                ``masks``.
+
+        Returns:
+            dict[str, Tensor]: Scalars, already weighted.
+
+        Raises:
+            RuntimeError: If the model was built for inference.
+            KeyError: If a sample lacks what the training transforms add.
+        """
+        if self.criterion is None:
+            raise RuntimeError(
+                'This model was built for inference, without the text branch: '
+                'set model.train_cfg to train it.'
+            )
+        for sample in batch_data_samples:
+            for key in ('task', 'texts', 'filler_text'):
+                if key not in sample:
+                    raise KeyError(
+                        f'Training needs {key!r} in every sample: add '
+                        'SampleTask, TaskTargets and TaskTexts to the train '
+                        f'pipeline and {key!r} to meta_keys of PackDetInputs.'
+                    )
+        pixels = self.encode(feats)
+        output = self.decode(
+            pixels, [sample.task for sample in batch_data_samples]
+        )
+        device = pixels.mask_features.device
+        targets = [
+            InstanceData(
+                labels=sample.gt_instances.labels,
+                masks=sample.gt_instances.masks.to_tensor(torch.bool, device),
+            )
+            for sample in batch_data_samples
+        ]
+        losses = self.criterion(
+            output.cls_scores,
+            output.mask_embeds,
+            pixels.mask_features,
+            targets,
+        )
+        texts = self.text_mapper(
+            [sample.texts for sample in batch_data_samples],
+            [sample.filler_text for sample in batch_data_samples],
+        )
+        losses['loss_contrastive'] = self.contrastive_loss(
+            output.queries, texts
+        )
+        return losses
+
+    def _drop_training_entries(
+        self, state_dict: dict, prefix: str, *args
+    ) -> None:
+        if self.text_mapper is not None:
+            return
+        training = (f'{prefix}text_mapper.', f'{prefix}contrastive_loss.')
+        for key in [key for key in state_dict if key.startswith(training)]:
+            del state_dict[key]

