@@ -13,7 +13,7 @@ DATA ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-CONSTRAINTS := constraints/$(STACK).txt
+PIP_INSTALL := $(PIP) install -q --no-compile -c constraints/$(STACK).txt
 STAMP := $(VENV)/.installed-$(STACK)
 MMCV_onedl := onedl-mmcv
 MMCV_upstream := $(or $(MMCV_WHEEL),mmcv-lite)
@@ -33,7 +33,7 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): setup.py pyproject.toml $(CONSTRAINTS)
+$(STAMP): setup.py pyproject.toml constraints/$(STACK).txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
 	  { echo 'Python 3.10 to 3.12 is needed, and $(PYTHON) is' \
 	    "$$($(PYTHON) --version 2>&1). Name another: make setup PYTHON=python3.12"; \
@@ -43,21 +43,22 @@ $(STAMP): setup.py pyproject.toml $(CONSTRAINTS)
 	    'apt install python3-venv. Or name another: make setup PYTHON=python3.12'; \
 	    exit 1; }
 	@for other in $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*)); do \
-	  echo "$(VENV) holds the other stack ($$other)." \
-	    'Remove it, or name another folder: make setup VENV=.venv/$(STACK)'; \
+	  echo "$(VENV) holds the other stack ($$other). Name another folder:" \
+	    'make setup STACK=$(STACK) VENV=.venv/$(STACK)'; \
 	  exit 1; \
 	done
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing into $(VENV), which takes some minutes.'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 # Not from the cache: a wheel of mmcv compiled on this machine lies there under
 # the same name, whatever torch it was compiled for.
-	$(PIP) install -q --no-cache-dir --no-deps -c $(CONSTRAINTS) $(MMCV_$(STACK))
-	$(PIP) install -q -c $(CONSTRAINTS) -e '.[$(STACK),tests,lint]'
+	@$(PIP_INSTALL) --no-cache-dir --no-deps $(MMCV_$(STACK))
+	@$(PIP_INSTALL) -e '.[$(STACK),tests,lint]'
 # The packages ask for both, which share one folder; only the headless one does
 # without the graphics libraries of a desktop.
-	$(PIP) uninstall -q -y $(OPENCV)
-	$(PIP) install -q --no-deps -c $(CONSTRAINTS) opencv-python-headless
-	$(BIN)/python -c 'import cv2'
-	touch $@
+	@$(PIP) uninstall -q -y $(OPENCV)
+	@$(PIP_INSTALL) --no-deps opencv-python-headless
+	@$(BIN)/python -c 'import cv2'
+	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py --work-dir work_dirs/demo $(if $(DATA),--data '$(DATA)')

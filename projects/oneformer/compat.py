@@ -52,10 +52,6 @@ DISTRIBUTIONS = (
 REQUIRED_MODULES = ('mmengine', 'mmcv', 'mmdet')
 
 
-class StackError(ImportError):
-    """The installed packages cannot run OneFormer; the message says why."""
-
-
 class Problem(NamedTuple):
     """Something wrong with the installation, and the command against it."""
 
@@ -64,6 +60,14 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f'{self.what}\n    {self.command}'
+
+
+class StackError(ImportError):
+    """The installed packages cannot run OneFormer; the message says why."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__('\n'.join(map(str, problems)))
+        self.problems = problems
 
 
 def check_stack() -> None:
@@ -77,10 +81,7 @@ def check_stack() -> None:
     """
     installed = installed_distributions()
     if problems := stack_problems(installed):
-        raise StackError(
-            'OneFormer cannot run with the installed packages.\n'
-            + '\n'.join(map(str, problems))
-        )
+        raise StackError(*problems)
     for problem in version_problems(installed):
         warnings.warn(str(problem), stacklevel=2)
 
@@ -141,32 +142,37 @@ def only_reporting() -> bool:
     )
 
 
+def installed_version(name: str) -> str | None:
+    """The version of the package that PyPI calls ``name``, if installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def installed_distributions() -> dict[Distribution, str]:
     """The installed packages of both stacks, and their versions."""
-    installed = {}
-    for distribution in DISTRIBUTIONS:
-        try:
-            version = importlib.metadata.version(distribution.name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        installed[distribution] = version
-    return installed
+    return {
+        distribution: version
+        for distribution in DISTRIBUTIONS
+        if (version := installed_version(distribution.name))
+    }
 
 
 def stack_problems(installed: dict[Distribution, str]) -> list[Problem]:
     """What keeps OneFormer from running with the ``installed`` packages."""
+    names = [distribution.name for distribution in installed]
     modules = [distribution.module for distribution in installed]
     stacks = {distribution.stack for distribution in installed}
+    stack = 'upstream' if stacks == {'upstream'} else 'onedl'
     if len(stacks) > 1 or len(set(modules)) < len(modules):
-        names = [distribution.name for distribution in installed]
-        stack = 'upstream' if stacks == {'upstream'} else 'onedl'
         return [
             Problem(
-                'These packages overwrite the files of one another or belong '
-                f'to different stacks: {", ".join(names)}. Remove all of '
-                'them and install one stack:',
+                'These packages are of different stacks, or overwrite the '
+                f'files of one another: {", ".join(names)}. Remove them all '
+                'and install one stack:',
                 f'pip uninstall -y {" ".join(names)} && '
-                + install_command(stack),
+                f'{install_command(stack)}',
             )
         ]
     missing = [
@@ -177,28 +183,35 @@ def stack_problems(installed: dict[Distribution, str]) -> list[Problem]:
     ]
     if not missing:
         return []
-    stack = 'upstream' if stacks == {'upstream'} else 'onedl'
     return [
         Problem(
-            f'Not installed: {", ".join(missing)}. Install them with:',
-            install_command(stack, missing if stacks else None),
+            f'Not installed: {", ".join(missing)}. Install with:',
+            install_command(stack, missing if installed else None),
         )
     ]
 
 
 def version_problems(installed: dict[Distribution, str]) -> list[Problem]:
     """Versions that no test has run with, which may work or not."""
-    problems = []
-    for distribution, version in installed.items():
-        name, tested = distribution.name, distribution.tested
-        if version.split('.')[:2] != tested.split('.')[:2]:
-            problems.append(
-                Problem(
-                    f'{name} {version} is not tested with OneFormer. If it '
-                    'fails, install the tested version:',
-                    f'pip install {name}=={tested}',
-                )
+    problems = [
+        Problem(
+            f'{distribution.name} {version} is not tested with OneFormer. '
+            'If it fails, install the tested version:',
+            f'pip install {_pinned(distribution.name)}',
+        )
+        for distribution, version in installed.items()
+        if version.split('.')[:2] != distribution.tested.split('.')[:2]
+    ]
+    transformers = installed_version('transformers') or ''
+    modules = [distribution.module for distribution in installed]
+    if 'mmpretrain' in modules and int(transformers.split('.')[0] or 0) > 4:
+        problems.append(
+            Problem(
+                f'mmpretrain cannot be imported beside transformers '
+                f'{transformers}. For its backbones, install an older one:',
+                "pip install 'transformers<5'",
             )
+        )
     return problems
 
 
@@ -264,12 +277,14 @@ def _load_compiled_ops() -> None:
         importlib.import_module(OPS_MODULE)
     except ImportError as error:
         raise StackError(
-            "mmcv's compiled operators do not load, as when they were "
-            f'compiled for another torch or Python:\n    {error}\n'
-            'Compile them for this torch (some minutes):\n'
-            f'    {compile_command()}\n'
-            'or do without, as OneFormer can:\n'
-            f'    {uncompiled_command()}'
+            Problem(
+                "mmcv's compiled operators do not load, as when they were "
+                f'compiled for another torch or Python: {error}\n'
+                'Compile them for this torch, which takes a while, with:\n'
+                f'    {compile_command()}\n'
+                'Or do without, as OneFormer can:',
+                uncompiled_command(),
+            )
         ) from error
 
 

@@ -68,7 +68,7 @@ CLASSES = {
         'mountain-merged|grass-merged|dirt-merged|paper-merged|'
         'food-other-merged|building-other-merged|rock-merged|'
         'wall-other-merged|rug-merged'
-    ).split('|'),
+    ),
     'ADE20K': (
         'wall|building|sky|floor|tree|ceiling|road, route|bed|window |grass|'
         'cabinet|sidewalk, pavement|person|earth, ground|door|table|'
@@ -101,12 +101,12 @@ CLASSES = {
         'blanket, cover|sculpture|hood, exhaust hood|sconce|vase|'
         'traffic light|tray|trash can|fan|pier|crt screen|plate|monitor|'
         'bulletin board|shower|radiator|glass, drinking glass|clock|flag'
-    ).split('|'),
+    ),
     'CITYSCAPES': (
         'road|sidewalk|building|wall|fence|pole|traffic light|traffic sign|'
         'vegetation|terrain|sky|person|rider|car|truck|bus|train|motorcycle|'
         'bicycle'
-    ).split('|'),
+    ),
     'MAPILLARY': (
         'Bird|Ground Animal|Curb|Fence|Guard Rail|Barrier|Wall|Bike Lane|'
         'Crosswalk - Plain|Curb Cut|Parking|Pedestrian Area|Rail Track|Road|'
@@ -119,8 +119,11 @@ CLASSES = {
         'Traffic Sign (Back)|Traffic Sign (Front)|Trash Can|Bicycle|Boat|Bus|'
         'Car|Caravan|Motorcycle|On Rails|Other Vehicle|Trailer|Truck|'
         'Wheeled Slow|Car Mount|Ego Vehicle'
-    ).split('|'),
+    ),
 }
+CLASS_TEXTS = [
+    class_text(name) for names in CLASSES.values() for name in names.split('|')
+]
 
 CONTRACTIONS = [
     f'{word}{quote}{end}{after}'
@@ -129,10 +132,14 @@ CONTRACTIONS = [
     for end in ('s', 't', 're', 've', 'm', 'll', 'd', 'S', 'LL', '\u017f', 'x')
     for after in ('', 'o', ' 1', '!')
 ]
+# A '<' keeps ftfy from unescaping, which leaves that to the tokenizer.
 ENTITIES = [
     template.format(name)
-    for name in html.entities.html5
-    for template in ('a&{} b', 'x &amp;{}', 'x&amp;amp;{}y', '<b>&{}')
+    for name in sorted(html.entities.html5)[::4]
+    for template in (
+        *('a&{} b', 'x &amp;{}', 'x&amp;amp;{}y'),
+        *('<b>&{}', '<&amp;{}', '< &amp;amp;{}'),
+    )
 ] + [
     f'{ampersand}#{code};'
     for ampersand in ('&', '&amp;', '<&', '&AMP;')
@@ -205,7 +212,7 @@ def characters_of_every_category():
             yield from (char, f'a{char}b', f"1{char} '{char}S")
 
 
-def random_texts(seed=0, number=5000):
+def random_texts(seed=0, number=4000):
     """Mix characters of many blocks with the pieces that have rules."""
     rng = random.Random(seed)
     blocks = [(0x20, 0x7F), (0, 0x20), (0x7F, 0x250), (0x300, 0x370)]
@@ -223,9 +230,7 @@ def random_texts(seed=0, number=5000):
 
 
 NASTY = {
-    'class texts': [
-        class_text(name) for names in CLASSES.values() for name in names
-    ],
+    'class texts': CLASS_TEXTS,
     'contractions': CONTRACTIONS,
     'entities': ENTITIES,
     'emoji': EMOJI,
@@ -382,6 +387,7 @@ def test_a_part_of_a_special_token_is_text(tokenizer):
     [
         ('a wall', 'A WALL', '  a \t\n wall ', 'a\u3000wall'),
         ('rock & sand', 'rock &amp; sand', 'rock &amp;amp; sand'),
+        ('<rock & sand', '<rock &amp; sand', '<rock &amp;amp; sand'),
         ('caf\u00e9', 'cafe\u0301', 'caf\u00c3\u00a9', 'CAF&Eacute;'),
         ("it's", 'IT\u2019S', "it 's"),
         ('1 2 3', '123', '1\uff123'),
@@ -410,8 +416,7 @@ def test_rows_equal_those_of_open_clip(tokenizer, oracle):
 
 
 def test_class_texts_keep_their_ids(tokenizer):
-    texts = [class_text(n) for names in CLASSES.values() for n in names]
-    ids = tokenizer(texts)
+    ids = tokenizer(CLASS_TEXTS)
     assert ids.shape == (367, 77)
     digest = hashlib.sha256(ids.numpy().astype('<i8').tobytes()).hexdigest()
     assert digest == (

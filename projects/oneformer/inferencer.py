@@ -1,0 +1,195 @@
+"""Pictures in, results of any task out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import INSTANCE_OFFSET, DetDataSample
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import init_default_scope
+from pycocotools import mask as coco_mask
+
+from .checkpoint import load_weights
+from .models.oneformer import RESULT_FIELDS
+from .tasks import TASKS, check_task
+
+Picture = str | PathLike | np.ndarray
+ANNOTATION_TRANSFORMS = (
+    'LoadPanopticSegments',
+    'LoadPanopticAnnotations',
+    'LoadAnnotations',
+    'EvalTargets',
+)
+
+
+class OneFormerInferencer:
+    """A model ready for pictures.
+
+    Args:
+        config (str | PathLike | Config): The config that the weights were
+            trained with; its test pipeline prepares the pictures.
+        weights (str | PathLike): Checkpoint.
+        device (str, optional): ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ... By
+            default a GPU if there is one.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If the checkpoint does not fit the config.
+
+    Example:
+        >>> inferencer = OneFormerInferencer('config.py', 'weights.pth')
+        >>> for sample in inferencer(['a.jpg', 'b.jpg'], tasks=['panoptic']):
+        ...     sample.pred_panoptic_seg.sem_seg  # (1, H, W)
+    """
+
+    def __init__(
+        self,
+        config: str | PathLike | Config,
+        weights: str | PathLike,
+        device: str | None = None,
+    ) -> None:
+        if not isinstance(config, Config):
+            config = Config.fromfile(config)
+        init_default_scope(config.get('default_scope', 'mmdet'))
+        # Inference needs no text branch, no losses and no initial weights.
+        config.model.train_cfg = None
+        config.model.backbone.init_cfg = None
+        self.model = MODELS.build(config.model)
+        load_weights(self.model, str(weights))
+        if device is None:
+            device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        self.model.to(device).eval()
+        self.dataset_meta = dict(config.model.metainfo)
+        steps = [
+            step
+            for step in config.test_dataloader.dataset.pipeline
+            if step['type'] not in ANNOTATION_TRANSFORMS
+        ]
+        if steps[0]['type'] != 'LoadImageFromFile':
+            raise ValueError(
+                'Expected a test pipeline that begins with LoadImageFromFile, '
+                f'got {steps[0]["type"]}.'
+            )
+        self._from_file = Compose(steps)
+        self._from_array = Compose(
+            [dict(type='mmdet.LoadImageFromNDArray')] + steps[1:]
+        )
+
+    def __call__(
+        self,
+        pictures: Picture | Iterable[Picture],
+        tasks: str | Sequence[str] = TASKS,
+        batch_size: int = 1,
+    ) -> Iterator[DetDataSample]:
+        """Yield one data sample per picture, in their order.
+
+        Args:
+            pictures (Picture | Iterable[Picture]): Files or arrays (BGR,
+                uint8, (H, W, 3), as OpenCV reads them). They may differ in
+                size.
+            tasks (str | Sequence[str]): Each is answered with its own task
+                token; backbone and pixel decoder run once for all.
+            batch_size (int): Pictures that go through the model together.
+
+        Yields:
+            DetDataSample: With ``pred_panoptic_seg``, ``pred_instances`` and
+            ``pred_sem_seg``, as asked, in the size of the picture.
+
+        Raises:
+            FileNotFoundError: If a file does not exist.
+            ValueError: If a picture cannot be read, or a task is unknown.
+        """
+        if isinstance(pictures, str | PathLike | np.ndarray):
+            pictures = [pictures]
+        tasks = [tasks] if isinstance(tasks, str) else tasks
+        self.model.tasks = tuple(check_task(task) for task in tasks)
+        batch = []
+        for picture in pictures:
+            batch.append(self._prepare(picture))
+            if len(batch) == batch_size:
+                yield from self._predict(batch)
+                batch = []
+        if batch:
+            yield from self._predict(batch)
+
+    def _prepare(self, picture: Picture) -> dict:
+        if isinstance(picture, np.ndarray):
+            if picture.ndim != 3 or picture.dtype != np.uint8:
+                raise ValueError(
+                    'Expected an array uint8 of shape (height, width, 3), '
+                    f'got {picture.dtype} of {picture.shape}.'
+                )
+            return self._from_array(dict(img=picture, img_id=0))
+        try:
+            return self._from_file(dict(img_path=str(picture), img_id=0))
+        except FileNotFoundError:
+            raise
+        except (OSError, AttributeError, AssertionError) as error:
+            raise ValueError(
+                f'{picture} cannot be read as a picture: {error}'
+            ) from error
+
+    @torch.no_grad()
+    def _predict(self, batch: list[dict]) -> list[DetDataSample]:
+        return self.model.test_step(pseudo_collate(batch))
+
+
+def describe(
+    sample: DetDataSample,
+    task: str,
+    dataset_meta: dict,
+    score_thr: float = 0.3,
+) -> list[dict]:
+    """List the segments of a result in plain types, ready for JSON.
+
+    Args:
+        sample (DetDataSample): With the result of ``task``.
+        task (str): Which result.
+        dataset_meta (dict): ``classes`` and ``thing_classes``.
+        score_thr (float): Instances with a lower score are left out.
+
+    Returns:
+        list[dict]: Of each segment ``label`` (index of its class), ``class``,
+        ``is_thing``, ``area`` in pixels, ``bbox`` (x, y, width, height),
+        ``segmentation`` (COCO run lengths) and, for instances, ``score``.
+    """
+    result = sample.get(RESULT_FIELDS[check_task(task)])
+    classes = dataset_meta['classes']
+    if task == 'instance':
+        kept = result.scores >= score_thr
+        return [
+            dict(
+                _describe_mask(mask, label, dataset_meta),
+                score=round(score, 4),
+            )
+            for mask, label, score in zip(
+                result.masks[kept].cpu().numpy(),
+                result.labels[kept].tolist(),
+                result.scores[kept].tolist(),
+                strict=True,
+            )
+        ]
+    codes = result.sem_seg[0].cpu().numpy()
+    return [
+        _describe_mask(codes == code, code % INSTANCE_OFFSET, dataset_meta)
+        for code in np.unique(codes).tolist()
+        if code % INSTANCE_OFFSET < len(classes)
+    ]
+
+
+def _describe_mask(mask: np.ndarray, label: int, dataset_meta: dict) -> dict:
+    run_lengths = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+    name = dataset_meta['classes'][label]
+    return dict(
+        label=label,
+        **{'class': name},
+        is_thing=name in dataset_meta['thing_classes'],
+        area=int(mask.sum()),
+        bbox=coco_mask.toBbox(run_lengths).tolist(),
+        segmentation=dict(
+            size=list(mask.shape), counts=run_lengths['counts'].decode()
+        ),
+    )

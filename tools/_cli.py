@@ -1,0 +1,89 @@
+"""What the command-line tools share: options, and how a run is set up."""
+
+import argparse
+import os
+import os.path as osp
+import sys
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of OpenMMLab's tools that training and test share."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    add_config_options(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher of a distributed run',
+    )
+    # torch.distributed.launch passes it; torchrun sets the variable instead.
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
+        help=argparse.SUPPRESS,
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_config_options(),
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config, for example '
+        'train_dataloader.batch_size=4 or key="[a,b]"',
+    )
+
+
+def load_config(path: str, overrides: dict):
+    """Read a config, apply ``--cfg-options`` and register the project."""
+    # Without an installation the tools of a checkout find its modules.
+    root = osp.dirname(osp.dirname(osp.abspath(__file__)))
+    if osp.isdir(osp.join(root, 'projects', 'oneformer')):
+        sys.path.insert(0, root)
+    from mmengine.config import Config
+
+    if not osp.isfile(path):
+        sys.exit(
+            f'Config {path} does not exist. The configs are in configs/, for '
+            'example configs/oneformer_swin-l_coco.py.'
+        )
+    config = Config.fromfile(path)
+    config.merge_from_dict(overrides)
+    return config
+
+
+def build_runner(config, args: argparse.Namespace):
+    """Build the runner of a config for the arguments of a tool."""
+    import torch
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    config.launcher = args.launcher
+    if args.work_dir is not None:
+        config.work_dir = args.work_dir
+    elif config.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        config.work_dir = osp.join('work_dirs', name)
+    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+        # mmengine assumes a GPU per process.
+        torch.distributed.init_process_group('gloo')
+        config.env_cfg.dist_cfg = dict(backend='gloo')
+        config.setdefault(
+            'model_wrapper_cfg',
+            dict(type='MMDistributedDataParallel', broadcast_buffers=False),
+        )
+    if 'runner_type' in config:
+        return RUNNERS.build(config)
+    return Runner.from_cfg(config)
+
+
+def _config_options() -> type[argparse.Action]:
+    from mmengine.config import DictAction
+
+    return DictAction

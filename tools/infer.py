@@ -1,0 +1,129 @@
+"""Segment pictures: one drawing per picture and task, one JSON of segments.
+
+Example: python tools/infer.py configs/oneformer_swin-l_coco.py photos/ \\
+             --weights model.pth --task panoptic instance --out-dir out
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from _cli import add_config_options, load_config
+
+EXTENSIONS = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+TASKS = ('panoptic', 'instance', 'semantic')
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGE_OR_FOLDER', help='pictures'
+    )
+    parser.add_argument('--weights', required=True, help='checkpoint file')
+    parser.add_argument(
+        '--task',
+        nargs='+',
+        choices=TASKS,
+        default=list(TASKS),
+        help='tasks to solve; the picture goes through the backbone once',
+    )
+    parser.add_argument(
+        '--out-dir', type=Path, default=Path('outputs'), help='result folder'
+    )
+    parser.add_argument(
+        '--device', help='cpu, cuda, cuda:1, ...; by default a GPU if present'
+    )
+    parser.add_argument(
+        '--batch-size', type=int, default=1, help='pictures at a time'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='leave out instances with a lower score',
+    )
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Segment the pictures."""
+    args = parse_args()
+    pictures = list_pictures(args.images)
+    config = load_config(args.config, args.cfg_options)
+
+    import mmcv
+
+    from projects.oneformer.inferencer import OneFormerInferencer, describe
+    from projects.oneformer.visualization import draw_result
+
+    try:
+        inferencer = OneFormerInferencer(config, args.weights, args.device)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    meta = inferencer.dataset_meta
+    records = []
+    results = inferencer(pictures.values(), args.task, args.batch_size)
+    failure = None
+    for name, path in pictures.items():
+        try:
+            sample = next(results)
+        except (OSError, ValueError) as error:
+            failure = error  # what is done by now is written all the same
+            break
+        height, width = sample.ori_shape
+        record = dict(file=str(path), height=height, width=width)
+        # The same reading as the model's, rotated as the file demands.
+        image = mmcv.imread(path, channel_order='rgb', backend='pillow')
+        for task in args.task:
+            drawing = draw_result(image, sample, task, meta, args.score_thr)
+            target = args.out_dir / f'{name}_{task}.png'
+            mmcv.imwrite(drawing[..., ::-1], str(target))
+            record[task] = describe(sample, task, meta, args.score_thr)
+        records.append(record)
+        print(f'{path}: {", ".join(args.task)}')
+    target = args.out_dir / 'segments.json'
+    content = dict(classes=list(meta['classes']), images=records)
+    partial = target.with_suffix('.partial')
+    partial.write_text(json.dumps(content))
+    os.replace(partial, target)
+    print(f'Wrote {len(records) * len(args.task)} pictures and {target}.')
+    if failure:
+        sys.exit(f'Stopped: {failure}')
+
+
+def list_pictures(arguments: list[str]) -> dict[str, Path]:
+    """Return the pictures that the arguments mean, by name of the result."""
+    paths = []
+    for path in map(Path, arguments):
+        if path.is_dir():
+            found = sorted(
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in EXTENSIONS
+            )
+            if not found:
+                sys.exit(f'{path} holds no picture ({sorted(EXTENSIONS)}).')
+            paths += found
+        elif path.is_file():
+            paths.append(path)
+        else:
+            sys.exit(f'{path} does not exist.')
+    pictures = {}
+    for path in paths:
+        name, number = path.stem, 2
+        while name in pictures:  # pictures of several folders, same name
+            name, number = f'{path.stem}_{number}', number + 1
+        pictures[name] = path
+    return pictures
+
+
+if __name__ == '__main__':
+    main()

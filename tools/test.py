@@ -1,0 +1,55 @@
+"""Evaluate a model: PQ, AP and mIoU, each with its task token, in one run.
+
+Example: python tools/test.py configs/oneformer_swin-t_coco.py model.pth
+"""
+
+import argparse
+import sys
+
+from _cli import add_run_options, build_runner, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--out', metavar='FILE.pkl', help='also write all predictions there'
+    )
+    parser.add_argument(
+        '--show-dir', help='also draw the predictions into this folder'
+    )
+    add_run_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Evaluate."""
+    args = parse_args()
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        sys.exit(f'--out {args.out} must end in .pkl or .pickle.')
+    config = load_config(args.config, args.cfg_options)
+    config.load_from = args.checkpoint
+    # Evaluation needs no text branch, no losses and no initial weights.
+    config.model.train_cfg = None
+    config.model.backbone.init_cfg = None
+    if args.show_dir:
+        config.default_hooks.visualization = dict(
+            type='DetVisualizationHook', draw=True, test_out_dir=args.show_dir
+        )
+    runner = build_runner(config, args)
+    if args.out:
+        from mmdet.evaluation import DumpDetResults
+
+        runner.test_evaluator.metrics.append(
+            DumpDetResults(out_file_path=args.out)
+        )
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()

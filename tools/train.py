@@ -1,0 +1,76 @@
+"""Train a model.
+
+Example: python tools/train.py configs/oneformer_swin-t_coco.py --amp
+"""
+
+import argparse
+import sys
+
+from _cli import add_run_options, build_runner, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=['bfloat16', 'float16'],
+        help='train in mixed precision on a GPU, by default in bfloat16',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate to the number of images per iteration',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, by default from the last one in the '
+        'work folder',
+    )
+    add_run_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train."""
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    if args.amp:
+        use_mixed_precision(config, args.amp)
+    if args.auto_scale_lr:
+        if 'auto_scale_lr' not in config:
+            sys.exit(
+                '--auto-scale-lr needs auto_scale_lr = dict(base_batch_size='
+                '...) in the config: the images per iteration that its '
+                'learning rate is meant for.'
+            )
+        config.auto_scale_lr.enable = True
+    if args.resume:
+        config.resume = True
+        config.load_from = None if args.resume == 'auto' else args.resume
+    build_runner(config, args).train()
+
+
+def use_mixed_precision(config, dtype: str) -> None:
+    """Set up mixed precision in a config."""
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.exit('--amp needs a GPU, and PyTorch finds none: leave it out.')
+    config.optim_wrapper.type = 'AmpOptimWrapper'
+    config.optim_wrapper.dtype = dtype
+    # Only float16 can underflow.
+    config.optim_wrapper.loss_scale = 'dynamic' if dtype == 'float16' else 1.0
+
+
+if __name__ == '__main__':
+    main()
