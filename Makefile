@@ -13,6 +13,7 @@ DATA ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Bytecode is left to the first import, which needs less of it.
 PIP_INSTALL := $(PIP) install -q --no-compile -c constraints/$(STACK).txt
 STAMP := $(VENV)/.installed-$(STACK)
 MMCV_onedl := onedl-mmcv
@@ -49,13 +50,16 @@ $(STAMP): setup.py pyproject.toml constraints/$(STACK).txt
 	done
 	@echo 'Installing into $(VENV), which takes some minutes.'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+# From this one on, pip installs a checkout in place.
+	@$(PIP) install -q 'pip>=21.3'
 # Not from the cache: a wheel of mmcv compiled on this machine lies there under
-# the same name, whatever torch it was compiled for.
-	@$(PIP_INSTALL) --no-cache-dir --no-deps $(MMCV_$(STACK))
+# the same name, whatever torch it was compiled for. A compiled mmcv stays.
+	@$(PIP) show -qq mmcv || { $(PIP) uninstall -qq -y mmcv-lite && \
+	  $(PIP_INSTALL) --no-cache-dir --no-deps $(MMCV_$(STACK)); }
 	@$(PIP_INSTALL) -e '.[$(STACK),tests,lint]'
 # The packages ask for both, which share one folder; only the headless one does
 # without the graphics libraries of a desktop.
-	@$(PIP) uninstall -q -y $(OPENCV)
+	@$(PIP) uninstall -qq -y $(OPENCV)
 	@$(PIP_INSTALL) --no-deps opencv-python-headless
 	@$(BIN)/python -c 'import cv2'
 	@touch $@

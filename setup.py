@@ -66,6 +66,8 @@ setup(
     version=runpy.run_path(ROOT / PACKAGE / 'version.py')['__version__'],
     description='OneFormer, one segmentation model for three tasks, in '
     'OpenMMLab',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',
     # ``projects`` has no __init__.py: other projects may lie beside this one.

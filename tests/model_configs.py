@@ -173,17 +173,27 @@ def build_model(cfg: ConfigDict, seed: int = 0) -> nn.Module:
 
 @torch.no_grad()
 def randomise(model: nn.Module) -> None:
-    """Change weights so that each of them matters.
+    """Draw weights with which every part of a model matters.
 
-    Many start at 0 or 1, and a mistake in their use would not show.
+    Many start at 0 or 1, or are so small that a mistake would not show. With
+    these, queries differ from one another and masks cover a part of the
+    picture.
     """
+    sharp_attention = ('in_proj', 'q_proj', 'k_proj', 'v_proj')
     for name, param in model.named_parameters():
-        if name.endswith('logit_scale'):
-            continue
-        if param.dim() < 2:
+        if param.dim() > 1:
+            gain = 0.5
+            if any(part in name for part in sharp_attention):
+                gain = 2.5
+            elif 'mask_embed' in name:
+                gain = 0.9
+            inputs = param.numel() / len(param)
+            param.normal_(std=gain * inputs**-0.5)
+        elif 'logit_scale' not in name:
             param.add_(torch.randn_like(param), alpha=0.1)
-        elif 'sampling_offsets' in name or 'attention_weights' in name:
-            param.normal_(std=0.1)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.weight.normal_()
 
 
 def images(batch: int, height: int, width: int, seed: int = 0) -> Tensor:

@@ -76,7 +76,11 @@ def build_runner(config, args: argparse.Namespace):
         config.env_cfg.dist_cfg = dict(backend='gloo')
         config.setdefault(
             'model_wrapper_cfg',
-            dict(type='MMDistributedDataParallel', broadcast_buffers=False),
+            dict(
+                type='MMDistributedDataParallel',
+                broadcast_buffers=False,
+                device_ids=None,
+            ),
         )
     if 'runner_type' in config:
         return RUNNERS.build(config)

@@ -12,6 +12,7 @@ import contextlib
 import json
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from _cli import add_config_options, load_config
@@ -47,6 +48,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run the demo."""
     args = parse_args()
+    warnings.filterwarnings('ignore', 'torch.meshgrid')  # mmdet's, harmless
     start = time.time()
     work_dir = args.work_dir
     if args.data is None:
@@ -56,7 +58,8 @@ def main() -> None:
         work_dir = work_dir / args.data.resolve().name
     work_dir.mkdir(parents=True, exist_ok=True)
     with open(work_dir / 'log.txt', 'a', buffering=1) as log:
-        config = prepare(data, work_dir, args.cfg_options)
+        with contextlib.redirect_stdout(log):  # what imports have to say
+            config = prepare(data, work_dir, args.cfg_options)
         checkpoint = train(config, log)
         metrics = test(config, checkpoint, log)
         sheet = draw_sheet(config, checkpoint, data, work_dir / 'sheet.png')
@@ -143,7 +146,7 @@ def train(config, log) -> str:
                 return
             pace = (time.time() - self.start) / (done - self.first)
             left = time.strftime('%M:%S', time.gmtime(pace * (total - done)))
-            loss = float(outputs['loss'])
+            loss = outputs['loss'].item()
             print(
                 f'  iteration {done:5d} of {total}   loss {loss:6.2f}   '
                 f'{left} left',
@@ -157,7 +160,8 @@ def train(config, log) -> str:
     if final.exists():
         print(f'Trained before: {final}')
         return str(final)
-    latest = find_latest_checkpoint(config.work_dir)
+    begun = Path(config.work_dir, 'last_checkpoint').exists()
+    latest = find_latest_checkpoint(config.work_dir) if begun else None
     config.resume = latest is not None
     begin = f'Going on from {latest}' if latest else 'Training'
     print(f'{begin}: three tasks, {total} iterations')

@@ -5,6 +5,8 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import chain
 from types import ModuleType
 
@@ -101,11 +103,13 @@ def _stack() -> Iterator[str | Problem]:
 def _project() -> Iterator[str | Problem]:
     """Import the project as a config does, and ask what it would run."""
     try:
-        # On the way here Python imported no more of it than this module.
-        package = importlib.reload(sys.modules[__package__])
-        attention = importlib.import_module(
-            f'{package.__name__}.models.deformable_attention'
-        )
+        # Some OpenMMLab packages print while they are imported.
+        with redirect_stdout(StringIO()):
+            # Python has passed over its parts on the way to this command.
+            importlib.reload(sys.modules[__package__])
+            attention = importlib.import_module(
+                f'{__package__}.models.deformable_attention'
+            )
     except StackError as error:
         yield from error.problems
         return

@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, _NormBase)
 OPTIONS = {'custom_keys', 'norm_decay_mult', 'embedding_decay_mult'}
+CUSTOM_OPTIONS = {'lr_mult', 'decay_mult'}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -26,7 +27,8 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
         paramwise_cfg (dict, optional): See above.
 
     Raises:
-        ValueError: If ``paramwise_cfg`` has an option that is not known.
+        ValueError: If ``paramwise_cfg`` or one of its ``custom_keys`` has an
+            option that is not known.
     """
 
     def __init__(
@@ -38,6 +40,13 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
                 f'{type(self).__name__} does not know {unknown} of '
                 f'paramwise_cfg; it knows {sorted(OPTIONS)}.'
             )
+        for key, options in self.paramwise_cfg.get('custom_keys', {}).items():
+            if unknown := sorted(set(options) - CUSTOM_OPTIONS):
+                raise ValueError(
+                    f'{type(self).__name__} does not know {unknown} of '
+                    f'custom_keys[{key!r}]; it knows '
+                    f'{sorted(CUSTOM_OPTIONS)}.'
+                )
 
     def add_params(
         self,
@@ -65,7 +74,9 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
                 rates = self._rates(full_name, submodule)
                 groups.setdefault(rates, []).append(param)
         for (lr_mult, decay_mult), members in groups.items():
-            group = dict(params=members, lr=self.base_lr * lr_mult)
+            group = dict(params=members)
+            if self.base_lr is not None:
+                group['lr'] = self.base_lr * lr_mult
             if self.base_wd is not None:
                 group['weight_decay'] = self.base_wd * decay_mult
             params.append(group)

@@ -21,20 +21,25 @@ class TaskTableHook(Hook):
     """Print PQ, AP and mIoU, each with the task token it was measured with.
 
     The metrics need the prefixes ``panoptic``, ``instance`` and
-    ``semantic``. What was not measured is left out.
+    ``semantic``. What was not measured is left out; what is undefined, as AP
+    without any thing in the ground truth, is a dash.
     """
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
         """Print the table of a validation."""
-        print_log(task_table(metrics or {}), logger='current')
+        self._print(metrics)
 
     def after_test_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
         """Print the table of a test."""
-        print_log(task_table(metrics or {}), logger='current')
+        self._print(metrics)
+
+    def _print(self, metrics: dict[str, float] | None) -> None:
+        if any(key in (metrics or {}) for _, key, _ in COLUMNS):
+            print_log(task_table(metrics), logger='current')
 
 
 def task_table(metrics: dict[str, float]) -> str:
@@ -53,7 +58,9 @@ def task_table(metrics: dict[str, float]) -> str:
         [
             ['metric'] + [name for name, _, _ in measured],
             ['task token'] + [task for _, _, task in measured],
-            ['value (%)'] + [f'{value:.1f}' for value in values],
+            ['value (%)']
+            # pycocotools gives -1 for what is undefined.
+            + [f'{value:.1f}' if value >= 0 else '-' for value in values],
         ]
     )
     return '\n' + table.table

@@ -10,13 +10,16 @@ from mmdet.structures import INSTANCE_OFFSET
 from mmengine.evaluator import BaseMetric
 from pycocotools import mask as coco_mask
 
+from ..models.oneformer import RESULT_FIELDS
+
 
 @METRICS.register_module()
 class PanopticQuality(BaseMetric):
     """PQ, SQ and RQ by the COCO protocol, computed by hotcoco.
 
     Ground truth comes with the samples (see ``EvalTargets``), predictions
-    are kept as run lengths.
+    are kept as run lengths. The quality of things or stuff is NaN where
+    neither ground truth nor predictions have any.
 
     Args:
         collect_device (str): Where results of all processes are gathered.
@@ -39,9 +42,13 @@ class PanopticQuality(BaseMetric):
             data_batch (dict): Not used.
             data_samples (Sequence[dict]): With ``pred_panoptic_seg`` and
                 ``segments_info`` of ``EvalTargets``.
+
+        Raises:
+            ValueError: If a sample lacks one of them.
         """
         num_classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
+            check_sample(sample, 'panoptic', 'segments_info')
             truth = [
                 dict(
                     id=number,
@@ -88,10 +95,17 @@ class PanopticQuality(BaseMetric):
         )
         evaluation.evaluate()
         quality = evaluation.results()
+        for part in ('All', 'Things', 'Stuff'):
+            if quality[part]['n'] == 0:  # no class to average over
+                quality[part].update(pq=np.nan, sq=np.nan, rq=np.nan)
         print_panoptic_table(quality, logger='current')
         return {
             f'{metric.upper()}{suffix}': 100 * quality[part][metric]
-            for part, suffix in (('All', ''), ('Things', '_th'), ('Stuff', '_st'))
+            for part, suffix in (
+                ('All', ''),
+                ('Things', '_th'),
+                ('Stuff', '_st'),
+            )
             for metric in ('pq', 'sq', 'rq')
         }
 
@@ -108,21 +122,48 @@ def encode_segments(panoptic: np.ndarray, num_classes: int) -> list[dict]:
         list[dict]: ``id`` (from 1), ``category_id`` (label), ``area`` and
         ``segmentation`` (RLE) of each segment.
     """
+    # In the memory order of run lengths, which spares a copy per mask.
+    panoptic = np.asfortranarray(panoptic)
     segments = []
     for code in np.unique(panoptic):
         label = int(code) % INSTANCE_OFFSET
         if label == num_classes:
             continue
         mask = panoptic == code
-        rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+        rle = coco_mask.encode(mask.view(np.uint8))
         rle['counts'] = rle['counts'].decode()
         segments.append(
             dict(
                 id=len(segments) + 1,
                 category_id=label,
                 iscrowd=0,
-                area=int(mask.sum()),
+                area=int(np.count_nonzero(mask)),
                 segmentation=rle,
             )
         )
     return segments
+
+
+def check_sample(sample: dict, task: str, truth: str) -> None:
+    """Check that a sample has the result of a task and its ground truth.
+
+    Args:
+        sample (dict): A ``DetDataSample`` as the evaluator hands it over.
+        task (str): One of :data:`~projects.oneformer.tasks.TASKS`.
+        truth (str): Key of the ground truth.
+
+    Raises:
+        ValueError: If it has not.
+    """
+    if RESULT_FIELDS[task] not in sample:
+        raise ValueError(
+            f'Picture {sample.get("img_path")} has no {task} result: add '
+            f"'{task}' to test_cfg.tasks of the model, or leave the {task} "
+            'metric out of the evaluator.'
+        )
+    if truth not in sample:
+        raise ValueError(
+            f'Picture {sample.get("img_path")} has no {truth!r} to compare '
+            'with: put EvalTargets into the test pipeline, and '
+            f'{truth!r} into the meta_keys of PackDetInputs.'
+        )

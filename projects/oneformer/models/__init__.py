@@ -11,6 +11,7 @@ from .pixel_decoder import OneFormerPixelDecoder
 from .query_init import QueryInit
 from .task_token import TaskToken
 from .text_mapper import TextMapper
+from .weight_init import PretrainedInOrder
 
 __all__ = [
     'DeformableAttention',
@@ -19,6 +20,7 @@ __all__ = [
     'OneFormerFusionHead',
     'OneFormerHead',
     'OneFormerPixelDecoder',
+    'PretrainedInOrder',
     'QueryInit',
     'QueryMatcher',
     'QueryTextContrastiveLoss',

@@ -1,10 +1,10 @@
 """Classification, mask and dice losses of matched queries."""
 
 import torch
+from mmcv.ops import point_sample
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.utils import reduce_mean
-from mmcv.ops import point_sample
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -123,7 +123,9 @@ class OneFormerCriterion(BaseModule):
             dtype=torch.long,
             device=cls_scores.device,
         )  # (B, Q)
-        for i, (match, target) in enumerate(zip(matches, targets, strict=True)):
+        for i, (match, target) in enumerate(
+            zip(matches, targets, strict=True)
+        ):
             labels[i, match.queries] = target.labels[match.targets]
         labels = labels.flatten()
         weight = cls_scores.new_tensor(self.class_weight, dtype=torch.float32)

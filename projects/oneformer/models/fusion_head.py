@@ -113,9 +113,7 @@ class OneFormerFusionHead(BaseModule):
             visible = torch.bincount(
                 winner[winner_inside], minlength=len(scores)
             )
-            accepted = (visible > 0) & ~(
-                won.double() / covered < self.iou_thr
-            )
+            accepted = (visible > 0) & ~(won.double() / covered < self.iou_thr)
             things = self.is_thing[labels]
             # Things are numbered from 1 in query order; segments of one
             # stuff class share number 0 and so merge.

@@ -5,7 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from pycocotools import mask as coco_mask
 
-from .load_segments import decode_ids
+from .load_segments import number_segments
 
 IGNORE_INDEX = 255
 
@@ -18,11 +18,12 @@ class EvalTargets(BaseTransform):
     picture: put it behind :class:`LoadPanopticSegments`, both behind the
     transforms that resize.
 
-    Required Keys: ``gt_seg_map`` (coded ids), ``segments_info``.
+    Required Keys: ``gt_seg_map`` (coded ids), ``segments_info``,
+    ``classes``.
 
-    Modified Keys: ``gt_seg_map`` (np.uint8, (H, W): label, 255 where void or
-    crowd), ``segments_info`` (each segment with ``segmentation``, a COCO
-    RLE, and ``area``; those without pixels are left out).
+    Modified Keys: ``gt_seg_map`` (np.uint8, (H, W): label, of a crowd, too,
+    255 where void), ``segments_info`` (each segment with ``segmentation``, a
+    COCO RLE, and ``area``; those without pixels are left out).
 
     Added Keys: ``instances`` (things only, as mmdet's ``CocoMetric`` reads
     them: ``bbox``, ``bbox_label``, ``mask``, ``ignore_flag``).
@@ -38,20 +39,18 @@ class EvalTargets(BaseTransform):
                 f'EvalTargets can tell {IGNORE_INDEX} classes apart, got '
                 f'{len(results["classes"])}.'
             )
-        ids = decode_ids(results['gt_seg_map'])
-        semantic = np.full(ids.shape, IGNORE_INDEX, dtype=np.uint8)
+        coded, annotated = results['gt_seg_map'], results['segments_info']
+        # In the memory order of run lengths, which spares a copy per mask.
+        numbers = np.asfortranarray(number_segments(coded, annotated))
         segments, instances = [], []
-        for segment in results['segments_info']:
-            mask = ids == segment['id']
-            if not mask.any():
+        for number, segment in enumerate(annotated, 1):
+            mask = numbers == number  # (H, W)
+            area = int(np.count_nonzero(mask))
+            if not area:
                 continue
-            rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+            rle = coco_mask.encode(mask.view(np.uint8))
             rle['counts'] = rle['counts'].decode()
-            segments.append(
-                dict(segment, segmentation=rle, area=int(mask.sum()))
-            )
-            if not segment['iscrowd']:
-                semantic[mask] = segment['category']
+            segments.append(dict(segment, segmentation=rle, area=area))
             if segment['is_thing']:
                 x, y, width, height = coco_mask.toBbox(rle).tolist()
                 instances.append(
@@ -62,7 +61,9 @@ class EvalTargets(BaseTransform):
                         ignore_flag=int(segment['iscrowd']),
                     )
                 )
-        results['gt_seg_map'] = semantic
+        labels = [segment['category'] for segment in annotated]
+        labels = np.array([IGNORE_INDEX, *labels], dtype=np.uint8)
+        results['gt_seg_map'] = np.ascontiguousarray(labels[numbers])
         results['segments_info'] = segments
         results['instances'] = instances
         return results

@@ -1,5 +1,7 @@
 """Large-scale jitter: random scale, then a crop of fixed size."""
 
+from collections.abc import Sequence
+
 import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -23,7 +25,11 @@ class LargeScaleJitter(BaseTransform):
     Args:
         size (tuple[int, int]): Height and width of the result.
         ratio_range (tuple[float, float]): Smallest and largest ratio.
-        pad_value (int): Padding of the picture, 0 to 255.
+        pad_value (int): Padding of the picture, 0 to 255, in all channels.
+
+    Raises:
+        ValueError: If ``size`` or ``ratio_range`` is not two numbers above
+            0, the second ratio not below the first.
 
     Source: arXiv:2012.07177; cropping and rounding as in Detectron2.
     """
@@ -34,8 +40,13 @@ class LargeScaleJitter(BaseTransform):
         ratio_range: tuple[float, float] = (0.1, 2.0),
         pad_value: int = 128,
     ) -> None:
-        self.size = tuple(size)
-        self.ratio_range = tuple(ratio_range)
+        self.size = _pair('size', size)
+        self.ratio_range = _pair('ratio_range', ratio_range)
+        if self.ratio_range[0] > self.ratio_range[1]:
+            raise ValueError(
+                'Expected ratio_range=(smallest, largest), got '
+                f'{self.ratio_range}.'
+            )
         self.pad_value = pad_value
 
     def transform(self, results: dict) -> dict:
@@ -86,7 +97,11 @@ class LargeScaleJitter(BaseTransform):
             for start, length in zip(offset, self.size, strict=True)
         )
         return mmcv.impad(
-            picture[rows, columns], shape=self.size, pad_val=pad_value
+            picture[rows, columns],
+            shape=self.size,
+            # A single number would pad the first channel and leave 0 in the
+            # others.
+            pad_val=(pad_value,) * 3,
         )
 
     def __repr__(self) -> str:
@@ -94,3 +109,11 @@ class LargeScaleJitter(BaseTransform):
             f'{type(self).__name__}(size={self.size}, '
             f'ratio_range={self.ratio_range}, pad_value={self.pad_value})'
         )
+
+
+def _pair(name: str, value: Sequence) -> tuple:
+    if not isinstance(value, Sequence) or len(value) != 2 or min(value) <= 0:
+        raise ValueError(
+            f'Expected two numbers above 0 as {name}, got {value!r}.'
+        )
+    return tuple(value)

@@ -6,6 +6,8 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 
+MAX_ID = 256**3 - 1
+
 
 @TRANSFORMS.register_module()
 class LoadPanopticSegments(BaseTransform):
@@ -15,7 +17,10 @@ class LoadPanopticSegments(BaseTransform):
     :class:`TaskTargets`: so every transform that handles ``gt_seg_map``
     (flip, resize with nearest neighbour, crop, pad) handles them, too.
 
-    Required Keys: ``seg_map_path``, ``height``, ``width``.
+    A PNG with a palette is read by its colours.
+
+    Required Keys: ``seg_map_path``, ``img_path``, ``height``, ``width``,
+    ``segments_info``, ``ori_shape`` (optional).
 
     Added Keys: ``gt_seg_map`` (np.uint8, (H, W, 3), RGB), ``seg_fields``.
 
@@ -23,8 +28,10 @@ class LoadPanopticSegments(BaseTransform):
         backend_args (dict, optional): File backend of mmengine.
 
     Raises:
-        ValueError: If there is no PNG, or it is not RGB with 8 bits, or its
-            size is not that of the picture.
+        FileNotFoundError: If the PNG does not exist.
+        ValueError: If the picture has no annotation, or the PNG is damaged,
+            is not RGB with 8 bits, has not the size of the picture or shows
+            none of its segments.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
@@ -39,25 +46,70 @@ class LoadPanopticSegments(BaseTransform):
                 'leave LoadPanopticSegments out of this pipeline, or annotate '
                 'the picture.'
             )
-        content = get(path, backend_args=self.backend_args)
-        png = mmcv.imfrombytes(content, flag='unchanged')
-        if png is None:
-            raise ValueError(f'{path} cannot be read as a PNG.')
+        png = self.read_png(path)
+        self.check_size(png, results)
+        coded = np.ascontiguousarray(png[..., ::-1])
+        self.check_ids(coded, results)
+        results['gt_seg_map'] = coded
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+        return results
+
+    def read_png(self, path: str) -> np.ndarray:
+        """Return the PNG as it is, np.uint8 (H, W, 3), BGR."""
+        try:
+            content = get(path, backend_args=self.backend_args)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'Panoptic PNG {path} does not exist: check data_root and '
+                'data_prefix["seg"] of the dataset, and "file_name" in the '
+                'annotation.'
+            ) from error
+        # OpenCV refuses to look at an empty file, and returns None for
+        # another one that it cannot read.
+        png = content and mmcv.imfrombytes(
+            content, flag='unchanged', backend='cv2'
+        )
+        if png is None or len(png) == 0:
+            raise ValueError(
+                f'{path} cannot be read as a PNG: the file is damaged or of '
+                'another kind, restore it.'
+            )
         if png.ndim != 3 or png.shape[-1] != 3 or png.dtype != np.uint8:
             raise ValueError(
                 f'{path} has shape {png.shape} and type {png.dtype}: expected '
                 'an RGB picture with 8 bits per channel, where red + 256 '
                 'green + 65536 blue is the segment id.'
             )
-        size = (results['height'], results['width'])
-        if png.shape[:2] != size:
+        return png
+
+    def check_size(self, png: np.ndarray, results: dict) -> None:
+        """Compare with the annotation and, once it is read, the picture."""
+        path, size = results['seg_map_path'], png.shape[:2]
+        expected = (results['height'], results['width'])
+        if size != expected:
             raise ValueError(
-                f'{path} is {png.shape[:2]}, but its picture is {size} '
+                f'{path} is {size}, but its picture is {expected} '
                 '(height, width) in the annotation file.'
             )
-        results['gt_seg_map'] = np.ascontiguousarray(png[..., ::-1])
-        results.setdefault('seg_fields', []).append('gt_seg_map')
-        return results
+        picture = tuple(results.get('ori_shape', size))
+        if size != picture:
+            raise ValueError(
+                f'{path} and its annotation are {size} (height, width), but '
+                f'{results["img_path"]} is {picture}, turned as its EXIF tag '
+                'says: mend the annotation, or store the picture unturned.'
+            )
+
+    def check_ids(self, coded: np.ndarray, results: dict) -> None:
+        """Refuse a PNG that stores something else than segment ids."""
+        ids = decode_ids(coded)
+        expected = [segment['id'] for segment in results['segments_info']]
+        if expected and not any((ids == number).any() for number in expected):
+            found = np.unique(ids)[:5].tolist()
+            raise ValueError(
+                f'{results["seg_map_path"]} shows none of its segments: '
+                f'expected the ids {expected[:5]} of the annotation (red + '
+                f'256 green + 65536 blue), found {found}.'
+            )
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(backend_args={self.backend_args})'
@@ -65,5 +117,28 @@ class LoadPanopticSegments(BaseTransform):
 
 def decode_ids(coded: np.ndarray) -> np.ndarray:
     """Return ids, int32 (H, W), of RGB codes, uint8 (H, W, 3)."""
-    red, green, blue = np.moveaxis(coded.astype(np.int32), -1, 0)
-    return red + 256 * green + 65536 * blue
+    red, green, blue = np.moveaxis(coded, -1, 0)
+    ids = blue.astype(np.int32)
+    for channel in (green, red):
+        ids *= 256
+        ids += channel
+    return ids
+
+
+def number_segments(coded: np.ndarray, segments: list[dict]) -> np.ndarray:
+    """Return which segment each pixel belongs to.
+
+    Args:
+        coded (np.ndarray): RGB codes of ids, np.uint8 (H, W, 3).
+        segments (list[dict]): Segments, by their ``id``.
+
+    Returns:
+        np.ndarray: Place in ``segments``, from 1, and 0 for other pixels,
+        (H, W), of the smallest unsigned type that holds them.
+    """
+    kind = np.min_scalar_type(len(segments))
+    numbers = np.zeros(MAX_ID + 1, kind)
+    numbers[[segment['id'] for segment in segments]] = range(
+        1, len(segments) + 1
+    )
+    return numbers[decode_ids(coded)]

@@ -12,10 +12,8 @@ from ...tasks import check_task
 class SampleTask(BaseTransform):
     """Draw one task per picture, with the given probabilities.
 
-    In a loader process the draws follow the seed that PyTorch gives to that
-    process for that epoch: the same run draws the same tasks, and no two
-    workers or epochs draw alike. In the main process they follow
-    ``np.random``.
+    The same run draws the same tasks, and no two ranks, loader processes or
+    epochs draw alike. In the main process the draws follow ``np.random``.
 
     Required Keys: none.
 
@@ -33,7 +31,8 @@ class SampleTask(BaseTransform):
     def __init__(self, probs: dict[str, float]) -> None:
         self.tasks = [check_task(task) for task in probs]
         self.probs = [float(prob) for prob in probs.values()]
-        if min(self.probs, default=-1) < 0 or abs(sum(self.probs) - 1) > 1e-6:
+        total = sum(self.probs)
+        if min(self.probs, default=-1) < 0 or not abs(total - 1) <= 1e-6:
             raise ValueError(
                 f'Expected probabilities that add up to 1, got {dict(probs)}. '
                 'They are not cumulative: give every task its own share.'
@@ -54,7 +53,11 @@ class SampleTask(BaseTransform):
             return np.random.rand()
         if worker.seed != self._seed:  # a new epoch, or the first picture
             self._seed = worker.seed
-            self._rng = np.random.default_rng(worker.seed)
+            # PyTorch's seed differs by epoch but not by rank, that of
+            # NumPy, which mmengine sets, by rank but not by epoch.
+            self._rng = np.random.default_rng(
+                [worker.seed, np.random.randint(2**31)]
+            )
         return self._rng.random()
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 
-from .load_segments import decode_ids
+from .load_segments import number_segments
 
 
 @TRANSFORMS.register_module()
@@ -35,27 +35,31 @@ class TaskTargets(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Replace the coded ids in ``results`` by masks and labels."""
-        ids = decode_ids(results.pop('gt_seg_map'))
-        results['seg_fields'].remove('gt_seg_map')
         task = results['task']
-        masks, labels = [], []
-        for segment in results['segments_info']:
-            if segment['iscrowd']:
-                continue
-            if task == 'instance' and not segment['is_thing']:
-                continue
-            mask = ids == segment['id']
-            if not mask.any():
+        segments = [
+            segment
+            for segment in results['segments_info']
+            if not segment['iscrowd']
+            and (segment['is_thing'] or task != 'instance')
+        ]
+        numbers = number_segments(results.pop('gt_seg_map'), segments)
+        results['seg_fields'].remove('gt_seg_map')
+        pixels = np.bincount(numbers.ravel(), minlength=len(segments) + 1)
+        labels = []
+        mask_of = np.zeros(len(segments) + 1, numbers.dtype)
+        for number, segment in enumerate(segments, 1):
+            if not pixels[number]:
                 continue
             label = segment['category']
-            if task == 'semantic' and label in labels:
-                masks[labels.index(label)] |= mask
-            else:
-                masks.append(mask)
+            if task != 'semantic' or label not in labels:
                 labels.append(label)
-        results['gt_masks'] = BitmapMasks(
-            [mask.view(np.uint8) for mask in masks], *ids.shape
-        )
+                mask_of[number] = len(labels)
+            else:
+                mask_of[number] = labels.index(label) + 1
+        # Masks do not overlap, so one map (H, W) tells all of them.
+        masks = np.arange(1, len(labels) + 1, dtype=mask_of.dtype)
+        masks = mask_of[numbers] == masks[:, None, None]  # (N, H, W)
+        results['gt_masks'] = BitmapMasks(masks.view(np.uint8), *numbers.shape)
         results['gt_bboxes_labels'] = np.array(labels, dtype=np.int64)
         return results
 

@@ -1,0 +1,20 @@
+"""A short run for tiny models: 2000 iterations, one learning rate for all."""
+
+_base_ = './adamw.py'
+
+max_iters = 2000
+train_cfg = dict(
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters
+)
+optim_wrapper = dict(
+    # Fused: on a CPU the update of the token embedding is a large part.
+    optimizer=dict(lr=5e-4, fused=True),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))),
+    clip_grad=dict(max_norm=1.0, norm_type=2),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=100),
+    dict(type='PolyLR', power=0.9, by_epoch=False, begin=100, end=max_iters),
+]
+auto_scale_lr = dict(base_batch_size=8)
+randomness = dict(seed=0)

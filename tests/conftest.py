@@ -1,0 +1,31 @@
+"""What all tests share."""
+
+import importlib
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+# First, since it makes mmcv.ops importable for every test that follows.
+importlib.import_module('projects.oneformer')
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """The same random numbers in every test, in whatever order they run."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """The folder of small real data sets beside the checkout."""
+    folder = Path(__file__).parents[1] / '..' / 'shared' / 'data'
+    if not folder.is_dir():
+        pytest.skip('needs the data sets of ../shared/data')
+    return folder.resolve()

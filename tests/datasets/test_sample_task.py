@@ -1,0 +1,174 @@
+"""Drawing tasks: how often, and the same or not the same again."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import worker_init_fn
+from scipy.stats import chisquare
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from projects.oneformer.datasets import SampleTask
+
+SAME = dict(semantic=1 / 3, instance=1 / 3, panoptic=1 / 3)
+NUM_DRAWS = 60
+
+
+class Drawn(Dataset):
+    """The task drawn for each picture, and the worker that drew it."""
+
+    def __init__(self, probs: dict[str, float]) -> None:
+        self.sample_task = SampleTask(probs)
+
+    def __len__(self) -> int:
+        return NUM_DRAWS
+
+    def __getitem__(self, index: int) -> tuple[int, str]:
+        return get_worker_info().id, self.sample_task({})['task']
+
+
+def draw_epochs(
+    seed: int = 0, persistent: bool = False, rank: int | None = None
+) -> list[list[tuple[int, str]]]:
+    """Two epochs of (worker, task) in a run with two worker processes."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    init = None
+    if rank is not None:  # as mmengine's Runner does it
+
+        def init(worker_id: int) -> None:
+            worker_init_fn(worker_id, num_workers=2, rank=rank, seed=seed)
+
+    loader = DataLoader(
+        Drawn(SAME),
+        batch_size=None,
+        num_workers=2,
+        persistent_workers=persistent,
+        worker_init_fn=init,
+    )
+    return [list(loader) for _ in range(2)]
+
+
+def tasks_of(epoch: list[tuple[int, str]], worker: int) -> list[str]:
+    return [task for number, task in epoch if number == worker]
+
+
+@pytest.mark.parametrize(
+    'probs',
+    [
+        SAME,
+        dict(panoptic=0.7, semantic=0.1, instance=0.2),
+        dict(semantic=0.5, panoptic=0.5),
+    ],
+)
+def test_tasks_are_drawn_with_their_probabilities(probs):
+    sample_task = SampleTask(probs)
+    draws = [sample_task({})['task'] for _ in range(6000)]
+    assert set(draws) == set(probs)
+    counts = [draws.count(task) for task in probs]
+    expected = [6000 * prob for prob in probs.values()]
+    assert chisquare(counts, expected).pvalue > 0.01
+
+
+def test_cumulative_bounds_would_be_told_from_probabilities():
+    # The test above can fail: this is what it would see of cumulative ones.
+    draws = [SampleTask(SAME)({})['task'] for _ in range(6000)]
+    counts = [draws.count(task) for task in SAME]
+    assert chisquare(counts, [2000 * 0.66, 2000 * 1.32, 2040]).pvalue < 1e-6
+
+
+def test_one_task_may_be_the_only_one():
+    sample_task = SampleTask(dict(instance=1))
+    assert {sample_task({})['task'] for _ in range(50)} == {'instance'}
+
+
+def test_a_task_of_probability_0_is_never_drawn():
+    sample_task = SampleTask(dict(instance=0, semantic=1.0, panoptic=0))
+    assert {sample_task({})['task'] for _ in range(50)} == {'semantic'}
+
+
+def test_what_else_is_known_of_the_picture_stays():
+    results = SampleTask(dict(panoptic=1.0))(dict(img_id=3))
+    assert results == dict(img_id=3, task='panoptic')
+    assert type(results['task']) is str
+
+
+@pytest.mark.parametrize(
+    'probs',
+    [
+        {},
+        dict(semantic=0.33, instance=0.66, panoptic=1.0),
+        dict(semantic=0.5, panoptic=0.4),
+        dict(semantic=1.5, panoptic=-0.5),
+        dict(semantic=float('nan'), panoptic=0.5),
+    ],
+)
+def test_numbers_that_are_no_probabilities_are_refused(probs):
+    with pytest.raises(ValueError) as caught:
+        SampleTask(probs)
+    assert 'Expected probabilities that add up to 1' in str(caught.value)
+    assert f'got {probs}' in str(caught.value)
+    assert 'not cumulative' in str(caught.value)
+
+
+def test_an_unknown_task_is_refused():
+    with pytest.raises(ValueError, match="Unknown task 'depth': expected one"):
+        SampleTask(dict(panoptic=0.5, depth=0.5))
+
+
+def test_thirds_written_with_few_digits_are_refused():
+    with pytest.raises(ValueError, match='add up to 1'):
+        SampleTask(dict(semantic=0.33, instance=0.33, panoptic=0.33))
+
+
+def test_the_main_process_follows_the_seed_of_numpy():
+    sample_task = SampleTask(SAME)
+    np.random.seed(5)
+    first = [sample_task({})['task'] for _ in range(30)]
+    second = [sample_task({})['task'] for _ in range(30)]
+    np.random.seed(5)
+    assert [sample_task({})['task'] for _ in range(30)] == first
+    assert first != second
+
+
+@pytest.mark.parametrize('persistent', [False, True])
+def test_the_same_seed_draws_the_same_tasks_in_worker_processes(persistent):
+    first = draw_epochs(persistent=persistent)
+    assert draw_epochs(persistent=persistent) == first
+    assert draw_epochs(seed=1, persistent=persistent) != first
+
+
+@pytest.mark.parametrize('persistent', [False, True])
+@pytest.mark.parametrize('rank', [None, 0])
+def test_epochs_and_worker_processes_draw_differently(persistent, rank):
+    first, second = draw_epochs(persistent=persistent, rank=rank)
+    draws = [
+        tasks_of(epoch, worker)
+        for epoch in (first, second)
+        for worker in (0, 1)
+    ]
+    assert [len(tasks) for tasks in draws] == [NUM_DRAWS // 2] * 4
+    assert len({tuple(tasks) for tasks in draws}) == 4
+
+
+def test_ranks_of_one_seed_draw_differently():
+    # All ranks of a run have the same seed, and so PyTorch gives the same
+    # seeds to their worker processes.
+    ranks = [draw_epochs(rank=rank) for rank in (0, 1)]
+    draws = {
+        tuple(tasks_of(epoch, worker))
+        for epochs in ranks
+        for epoch in epochs
+        for worker in (0, 1)
+    }
+    assert len(draws) == 8
+    assert draw_epochs(rank=1) == ranks[1]
+
+
+def test_worker_processes_draw_with_the_probabilities_too():
+    draws = [task for epoch in draw_epochs() for _, task in epoch]
+    counts = [draws.count(task) for task in SAME]
+    assert sum(counts) == 2 * NUM_DRAWS
+    assert chisquare(counts).pvalue > 0.01

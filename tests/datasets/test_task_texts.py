@@ -1,0 +1,72 @@
+"""The list of texts of a picture."""
+
+import numpy as np
+import pytest
+
+from projects.oneformer.datasets import TaskTexts
+
+CLASSES = ('window ', 'dog', 'sky, heaven', 'cat')
+
+
+def texts_of(task: str, labels: list[int], **options) -> dict:
+    results = dict(
+        task=task,
+        gt_bboxes_labels=np.array(labels, np.int64),
+        classes=CLASSES,
+    )
+    return TaskTexts(**options).transform(results)
+
+
+def test_texts_follow_the_order_of_the_classes_not_of_the_masks():
+    texts = texts_of('panoptic', [3, 0, 2])['texts']
+    assert texts == [
+        'a photo with a window ',
+        'a photo with a sky, heaven',
+        'a photo with a cat',
+    ]
+
+
+@pytest.mark.parametrize('task', ['instance', 'panoptic'])
+def test_a_class_is_named_once_for_each_of_its_masks(task):
+    texts = texts_of(task, [3, 1, 3, 1, 3])['texts']
+    assert texts == ['a photo with a dog'] * 2 + ['a photo with a cat'] * 3
+
+
+@pytest.mark.parametrize(
+    ('task', 'filler'),
+    [
+        ('semantic', 'a semantic photo'),
+        ('instance', 'an instance photo'),
+        ('panoptic', 'a panoptic photo'),
+    ],
+)
+def test_the_filler_names_the_task(task, filler):
+    assert texts_of(task, [1])['filler_text'] == filler
+
+
+def test_without_masks_there_is_only_the_filler():
+    results = texts_of('instance', [])
+    assert results['texts'] == []
+    assert results['filler_text'] == 'an instance photo'
+
+
+def test_texts_are_plain_str_for_the_tokenizer():
+    results = texts_of('semantic', [1])
+    assert [type(text) for text in results['texts']] == [str]
+    assert type(results['filler_text']) is str
+
+
+def test_templates_can_be_changed():
+    results = texts_of(
+        'semantic',
+        [1],
+        class_template='an x-ray of a {}',
+        filler_template='{} x-ray',
+    )
+    assert results['texts'] == ['an x-ray of a dog']
+    assert results['filler_text'] == 'a semantic x-ray'
+
+
+def test_a_template_without_a_place_for_the_name_is_refused():
+    with pytest.raises(ValueError, match="a template with one '{}'"):
+        texts_of('semantic', [1], class_template='a photo')

@@ -1,0 +1,180 @@
+"""The three metrics in one pass, as the configs put them together."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from pycocotools import mask as coco_mask
+
+from projects.oneformer.engine.task_table_hook import task_table
+from tools.misc.make_demo_data import make_demo_data
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module')
+def config() -> Config:
+    init_default_scope('mmdet')
+    return Config.fromfile(ROOT / 'configs/_base_/datasets/coco_panoptic.py')
+
+
+@pytest.fixture(scope='module')
+def dataset(config, tmp_path_factory):
+    """Drawn pictures, with crowds and void, as the test pipeline gives them."""
+    folder = tmp_path_factory.mktemp('evaluator') / 'demo'
+    make_demo_data(folder, num_train=1, num_val=12, size=64, seed=4)
+    options = config.val_dataloader.dataset.copy()
+    del options['metainfo']
+    options.update(
+        data_root=str(folder),
+        ann_file='annotations/panoptic_val.json',
+        data_prefix=dict(img='val', seg='annotations/panoptic_val'),
+    )
+    return DATASETS.build(options)
+
+
+@pytest.fixture
+def samples(dataset) -> list[DetDataSample]:
+    samples = [dataset[index]['data_samples'] for index in range(12)]
+    segments = [s for sample in samples for s in sample.segments_info]
+    assert any(s['iscrowd'] for s in segments), 'the data set has a crowd'
+    assert any(
+        (sample.gt_sem_seg.sem_seg == 255).any() for sample in samples
+    ), 'the data set has void'
+    return samples
+
+
+def predict(sample: DetDataSample, num_classes: int) -> None:
+    """Add the results of a model that is right about everything."""
+    shape = sample.ori_shape
+    panoptic = torch.full(shape, num_classes, dtype=torch.int32)
+    semantic = torch.zeros(shape, dtype=torch.int64)
+    masks, labels = [], []
+    for number, segment in enumerate(sample.segments_info, 1):
+        mask = coco_mask.decode(segment['segmentation']).astype(bool)
+        mask = torch.from_numpy(mask)
+        semantic[mask] = segment['category']
+        if segment['iscrowd']:
+            continue
+        code = segment['category']
+        if segment['is_thing']:
+            code += 1000 * number
+            masks.append(mask)
+            labels.append(segment['category'])
+        panoptic[mask] = code
+    sample.pred_panoptic_seg = PixelData(sem_seg=panoptic[None])
+    sample.pred_panoptic_seg.set_metainfo(dict(ignore_index=num_classes))
+    sample.pred_sem_seg = PixelData(sem_seg=semantic[None])
+    sample.pred_sem_seg.set_metainfo(dict(ignore_index=255))
+    sample.pred_instances = InstanceData(
+        masks=torch.stack(masks),
+        labels=torch.tensor(labels),
+        scores=torch.linspace(0.9, 0.5, len(masks)),
+        bboxes=torch.zeros(len(masks), 4),
+    )
+
+
+def evaluate(config, dataset, samples) -> dict[str, float]:
+    evaluator = Evaluator(config.val_evaluator)
+    evaluator.dataset_meta = dataset.metainfo
+    for start in range(0, len(samples), 5):  # the last batch is smaller
+        evaluator.process(samples[start : start + 5])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning)
+        return evaluator.evaluate(len(samples))
+
+
+def headline(metrics: dict[str, float]) -> list[float]:
+    return [
+        metrics['panoptic/PQ'],
+        metrics['panoptic/PQ_th'],
+        metrics['panoptic/PQ_st'],
+        100 * metrics['instance/segm_mAP'],
+        metrics['semantic/mIoU'],
+    ]
+
+
+def test_a_perfect_model_has_100_in_all_three(config, dataset, samples):
+    for sample in samples:
+        predict(sample, len(dataset.metainfo['classes']))
+    metrics = evaluate(config, dataset, samples)
+    assert headline(metrics) == pytest.approx([100] * 5)
+    assert task_table(metrics).count('100.0') == 5
+
+
+def test_pictures_may_have_text_as_id(config, dataset, samples):
+    for number, sample in enumerate(samples):
+        predict(sample, len(dataset.metainfo['classes']))
+        name = f'ADE_val_{number:08d}'
+        sample.set_metainfo(dict(img_id=name))
+    metrics = evaluate(config, dataset, samples)
+    assert headline(metrics) == pytest.approx([100] * 5)
+
+
+def test_each_metric_reads_the_result_of_its_own_task(
+    config, dataset, samples
+):
+    num_classes = len(dataset.metainfo['classes'])
+    for sample in samples:
+        predict(sample, num_classes)
+        sample.pred_panoptic_seg.sem_seg[:] = num_classes
+    metrics = evaluate(config, dataset, samples)
+    assert headline(metrics) == pytest.approx([0, 0, 0, 100, 100])
+    for sample in samples:
+        predict(sample, num_classes)
+        sample.pred_instances = sample.pred_instances[:0]
+    metrics = evaluate(config, dataset, samples)
+    assert headline(metrics) == pytest.approx([100, 100, 100, 0, 100])
+    for sample in samples:
+        predict(sample, num_classes)
+        sample.pred_sem_seg.sem_seg = (
+            sample.pred_sem_seg.sem_seg + 1
+        ) % num_classes
+    metrics = evaluate(config, dataset, samples)
+    assert headline(metrics) == pytest.approx([100, 100, 100, 100, 0])
+
+
+def test_a_missed_thing_lowers_panoptic_and_instance_quality(
+    config, dataset, samples
+):
+    num_classes = len(dataset.metainfo['classes'])
+    for sample in samples:
+        predict(sample, num_classes)
+    things = sum(len(sample.pred_instances) for sample in samples)
+    sample = samples[0]
+    codes = sample.pred_panoptic_seg.sem_seg
+    code = codes[codes >= 1000].max()
+    codes[codes == code] = num_classes
+    # Segments and instances come in the same order, so it is the last one.
+    sample.pred_instances = sample.pred_instances[:-1]
+    metrics = evaluate(config, dataset, samples)
+    pq, pq_th, pq_st, ap, miou = headline(metrics)
+    assert things > 20
+    assert 90 < pq_th < 100
+    assert pq_st == pytest.approx(100)
+    assert pq == pytest.approx((pq_th + pq_st) / 2)
+    assert 90 < ap < 100
+    assert miou == 100
+
+
+def test_no_sample_is_changed_by_the_evaluation(config, dataset, samples):
+    sample = samples[0]
+    predict(sample, len(dataset.metainfo['classes']))
+    before = sample.clone()
+    evaluate(config, dataset, [sample])
+    for field in ('pred_panoptic_seg', 'pred_sem_seg'):
+        found, expected = getattr(sample, field), getattr(before, field)
+        assert torch.equal(found.sem_seg, expected.sem_seg)
+    assert sample.segments_info == before.segments_info
+    assert sample.instances == before.instances
+    assert np.array_equal(
+        sample.pred_instances.masks, before.pred_instances.masks
+    )

@@ -1,0 +1,153 @@
+"""What a user gets: the wheel, the source archive, and their pins."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from projects.oneformer import compat, doctor
+from projects.oneformer.version import __version__
+
+ROOT = Path(__file__).parents[1]
+BUILD = """
+from setuptools import build_meta
+build_meta.build_sdist('dist')
+build_meta.build_wheel('dist')
+"""
+
+
+@pytest.fixture(scope='module')
+def dist(tmp_path_factory) -> Path:
+    """The built archives, made from a copy of the sources."""
+    pytest.importorskip(
+        'setuptools', '70.1', reason='needs a setuptools that builds wheels'
+    )
+    sources = tmp_path_factory.mktemp('sources')
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, sources)
+    for folder in ('configs', 'projects', 'tools'):
+        shutil.copytree(ROOT / folder, sources / folder)
+    subprocess.run(
+        [sys.executable, '-c', BUILD],
+        cwd=sources,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return sources / 'dist'
+
+
+@pytest.fixture(scope='module')
+def wheel(dist) -> Path:
+    (path,) = dist.glob('*.whl')
+    return path
+
+
+def source_files(folder: str) -> set[str]:
+    """The Python files below ``folder`` of the checkout."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / folder).rglob('*.py')
+    }
+
+
+def test_the_wheel_is_pure_python(wheel):
+    assert wheel.name == (
+        f'oneformer_openmmlab-{__version__}-py3-none-any.whl'
+    )
+
+
+def test_the_wheel_holds_the_package_its_data_configs_and_tools(wheel):
+    files = set(zipfile.ZipFile(wheel).namelist())
+    expected = source_files('projects/oneformer')
+    expected |= {
+        f'projects/oneformer/.mim/{name}'
+        for name in source_files('configs') | source_files('tools')
+    }
+    expected |= {
+        'projects/oneformer/.mim/model-index.yml',
+        'projects/oneformer/text/vocab/LICENSE',
+        'projects/oneformer/text/vocab/clip_merges.txt.gz',
+    }
+    assert expected <= files
+    assert {name for name in files if name.endswith('.py')} <= expected
+
+
+def test_the_wheel_leaves_room_for_other_projects(wheel):
+    files = zipfile.ZipFile(wheel).namelist()
+    assert 'projects/__init__.py' not in files
+    assert {name.split('/')[0] for name in files} == {
+        'projects',
+        f'oneformer_openmmlab-{__version__}.dist-info',
+    }
+
+
+def test_the_source_archive_holds_what_the_wheel_is_built_from(dist):
+    (path,) = dist.glob('*.tar.gz')
+    with tarfile.open(path) as archive:
+        files = {name.partition('/')[2] for name in archive.getnames()}
+    expected = {'LICENSE', 'model-index.yml', 'pyproject.toml', 'setup.py'}
+    for folder in ('configs', 'projects', 'tools'):
+        expected |= source_files(folder)
+    assert expected <= files
+
+
+def test_the_package_works_in_the_projects_folder_of_mmdetection(
+    wheel, tmp_path
+):
+    zipfile.ZipFile(wheel).extractall(tmp_path / 'wheel')
+    projects = tmp_path / 'mmdetection' / 'projects'
+    shutil.copytree(tmp_path / 'wheel' / 'projects', projects)
+    (projects / 'example_project').mkdir()
+    (projects / 'example_project' / '__init__.py').touch()
+    environment = dict(os.environ)
+    environment.pop('PYTHONPATH', None)
+    code = (
+        'import projects.example_project, projects.oneformer\n'
+        'from mmdet.registry import MODELS\n'
+        "print(MODELS.get('OneFormer').__module__)\n"
+        'print(projects.oneformer.__file__)'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path / 'mmdetection',
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.splitlines()[-2:] == [
+        'projects.oneformer.models.oneformer',
+        str(projects / 'oneformer' / '__init__.py'),
+    ]
+
+
+def constraints(stack: str) -> dict[str, str]:
+    text = (ROOT / 'constraints' / f'{stack}.txt').read_text()
+    return dict(re.findall(r'^([\w-]+)==([\w.]+)', text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize('stack', ['onedl', 'upstream'])
+def test_the_commands_we_print_install_what_the_tests_run_with(stack):
+    pins = constraints(stack)
+    for distribution in compat.DISTRIBUTIONS:
+        if distribution.stack == stack:
+            assert pins[distribution.name] == distribution.tested
+    commands = f'{doctor.TORCH} {doctor.OPENCV}'
+    for name, version in re.findall(r'(\S+)==(\S+)', commands):
+        assert pins[name] == version
+
+
+def test_the_extras_admit_what_the_tests_run_with():
+    requirements = re.findall(
+        r"'(\w[\w-]+)~=([\d.]+)'", (ROOT / 'setup.py').read_text()
+    )
+    pins = constraints('onedl') | constraints('upstream')
+    assert requirements
+    assert {name: pins[name] for name, _ in requirements} == dict(requirements)

@@ -1,0 +1,560 @@
+"""OneFormer gives the numbers of an independent implementation.
+
+The oracle is the OneFormer of Hugging Face's ``transformers``, at random
+weights that the converter brings over: a tiny model, and Swin-T in full size
+as shipped in ``configs/``.
+
+One element of a boolean attention mask decides by the sign of a logit. Where
+that logit is zero up to rounding, either side is right, and whatever comes
+after moves far more than rounding does. So the masks are compared first: they
+may differ in such elements only, which are few. Then this model decodes with
+the masks of the oracle, and all ten predictions must agree.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine import Config
+from torch import Tensor, nn
+
+from projects.oneformer.converters import from_huggingface
+from projects.oneformer.models.oneformer_head import predict_masks
+from projects.oneformer.tasks import TASKS
+from projects.oneformer.text import (
+    CLIPTokenizer,
+    fill_text_slots,
+    task_sentence,
+)
+from tests.model_configs import (
+    NUM_POINTS,
+    NUM_QUERIES,
+    build_model,
+    data_sample,
+    images,
+    randomise,
+    tiny_model,
+)
+
+transformers = pytest.importorskip('transformers')
+if int(transformers.__version__.split('.')[0]) >= 5:
+    pytest.skip('needs transformers < 5', allow_module_level=True)
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+SIZES = ((64, 96), (128, 32))  # multiples of 32, as both pad alike only then
+# Logits nearer to zero may have either sign, depending on the order of sums.
+AMBIGUOUS = 5e-4
+
+
+class Trace(NamedTuple):
+    """What a network computes on the way, in the order of its data flow."""
+
+    feats: list[Tensor]  # of the backbone
+    memories: list[Tensor]  # (B, C, H_l, W_l)
+    mask_features: Tensor  # (B, C, H/4, W/4)
+    queries: Tensor  # before the first decoder layer, (B, Q, C)
+    attention_masks: list[Tensor]  # one a layer, (B * heads, Q, H_l * W_l)
+    cls_scores: list[Tensor]  # one a prediction, (B, Q, K + 1)
+    mask_preds: list[Tensor]  # (B, Q, H/4, W/4)
+
+
+class Pair(NamedTuple):
+    """The oracle and our model with the same weights."""
+
+    oracle: nn.Module
+    ours: nn.Module
+
+
+def make_pair(cfg: Config, **oracle_options) -> Pair:
+    """Build both networks with random weights that are the same."""
+    torch.manual_seed(2)
+    num_classes = len(cfg.metainfo['classes'])
+    oracle = transformers.OneFormerForUniversalSegmentation(
+        transformers.OneFormerConfig(
+            id2label={i: str(i) for i in range(num_classes)}, **oracle_options
+        )
+    )
+    randomise(oracle)
+    ours = build_model(cfg)
+    ours.load_state_dict(from_huggingface(oracle.state_dict()), strict=True)
+    return Pair(oracle.eval(), ours)
+
+
+def tiny_pair(training: bool) -> Pair:
+    return make_pair(
+        tiny_model(training),
+        is_training=training,
+        backbone_config=transformers.SwinConfig(
+            embed_dim=16,
+            depths=[2, 2, 2, 2],
+            num_heads=[1, 2, 2, 4],
+            window_size=4,
+            drop_path_rate=0.0,
+            out_features=['stage1', 'stage2', 'stage3', 'stage4'],
+        ),
+        num_queries=NUM_QUERIES,
+        conv_dim=64,
+        mask_dim=64,
+        hidden_dim=64,
+        encoder_feedforward_dim=96,
+        dim_feedforward=128,
+        encoder_layers=2,
+        text_encoder_width=64,
+        text_encoder_num_layers=2,
+        text_encoder_n_ctx=4,
+        train_num_points=NUM_POINTS,
+        dropout=0.0,
+    )
+
+
+def shipped_model(name: str, num_classes: int, training: bool) -> Config:
+    """Return a model config of the project, without pretrained weights."""
+    cfg = Config.fromfile(CONFIGS / '_base_' / 'models' / f'{name}.py').model
+    cfg.backbone.init_cfg = None
+    cfg.metainfo = dict(
+        classes=[f'class {i}' for i in range(num_classes)], thing_classes=[]
+    )
+    if not training:
+        cfg.train_cfg = None
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def tiny() -> Pair:
+    return tiny_pair(training=False)
+
+
+@pytest.fixture(scope='module')
+def tiny_training() -> Pair:
+    pair = tiny_pair(training=True)
+    hand_over_causal_mask(pair.oracle)
+    return pair
+
+
+@pytest.fixture(scope='module')
+def swin_t() -> Pair:
+    return make_pair(shipped_model('oneformer_swin-t', 150, training=False))
+
+
+@pytest.fixture(params=['tiny', 'swin_t'])
+def pair(request) -> Pair:
+    return request.getfixturevalue(request.param)
+
+
+def hand_over_causal_mask(oracle: nn.Module) -> None:
+    """Let the text encoder of the oracle use the causal mask it builds.
+
+    It stores the mask in each layer but never passes it to the attention.
+    """
+    for layer in oracle.model.text_mapper.text_encoder.transformer.layers:
+        layer.self_attn.forward = partial(
+            layer.self_attn.forward, attn_mask=layer.attn_mask
+        )
+
+
+def task_ids(tasks: Sequence[str]) -> Tensor:
+    return CLIPTokenizer()([task_sentence(task) for task in tasks]).float()
+
+
+def trace_oracle(
+    oracle: nn.Module, pictures: Tensor, tasks: Sequence[str], **inputs
+) -> tuple[Trace, object]:
+    attention_masks = []
+
+    def record(module, args, kwargs, output):
+        # The layer has freed the rows without foreground in place.
+        attention_masks.append(kwargs['attention_mask'].clone())
+
+    layers = oracle.model.transformer_module.decoder.layers
+    handles = [
+        layer.register_forward_hook(record, with_kwargs=True)
+        for layer in layers
+    ]
+    output = oracle.model(
+        pictures, task_ids(tasks), output_hidden_states=True, **inputs
+    )
+    for handle in handles:
+        handle.remove()
+    mask_features, *memories = output.pixel_decoder_hidden_states
+    auxiliary = output.transformer_decoder_auxiliary_predictions
+    cls_scores = [layer['class_queries_logits'] for layer in auxiliary]
+    mask_preds = [layer['masks_queries_logits'] for layer in auxiliary]
+    trace = Trace(
+        list(output.encoder_hidden_states),
+        memories,
+        mask_features,
+        output.transformer_decoder_contrastive_queries,
+        attention_masks,
+        cls_scores + [output.transformer_decoder_class_predictions],
+        mask_preds + [output.transformer_decoder_mask_predictions],
+    )
+    return trace, output
+
+
+class GivenMasks:
+    """Decode with the attention masks of the oracle; check our own.
+
+    Args:
+        head (nn.Module): Whose masks are replaced.
+        given (list[Tensor]): One mask a layer.
+    """
+
+    def __init__(self, head: nn.Module, given: list[Tensor]) -> None:
+        self.head = head
+        self.given = given
+        self.own_method: Callable = head.attention_mask
+        self.calls = self.rows = self.ambiguous_rows = 0
+
+    def __enter__(self) -> 'GivenMasks':
+        self.head.attention_mask = self.check_and_replace
+        return self
+
+    def __exit__(self, *args) -> None:
+        del self.head.attention_mask
+
+    def check_and_replace(self, embeds: Tensor, features: Tensor) -> Tensor:
+        own = self.own_method(embeds, features)
+        given = self.given[self.calls]
+        logits = predict_masks(embeds, features).flatten(2)
+        ambiguous = (logits.abs() < AMBIGUOUS).any(-1)  # (B, Q)
+        ambiguous = ambiguous.repeat_interleave(self.head.num_heads, dim=0)
+        differs = (own != given).any(-1)  # (B * heads, Q)
+        assert not (differs & ~ambiguous).any()
+        self.calls += 1
+        self.rows += ambiguous.numel()
+        self.ambiguous_rows += int(ambiguous.sum())
+        return given
+
+
+def trace_ours(
+    ours: nn.Module,
+    pictures: Tensor,
+    tasks: Sequence[str],
+    attention_masks: list[Tensor],
+) -> Trace:
+    head = ours.panoptic_head
+    feats = ours.extract_feat(pictures)
+    mask_features, memories = head.pixel_decoder(list(feats))
+    with GivenMasks(head, attention_masks) as masks:
+        output = head.decode(head.encode(feats), tasks)
+    assert masks.calls == 9
+    # Else the comparison of the masks would have had little to say.
+    assert masks.ambiguous_rows < 0.05 * masks.rows
+    return Trace(
+        list(feats),
+        memories,
+        mask_features,
+        output.queries,
+        attention_masks,
+        output.cls_scores,
+        [predict_masks(e, mask_features) for e in output.mask_embeds],
+    )
+
+
+def assert_close(
+    ours: Tensor, theirs: Tensor, atol: float, rtol: float = 0.0
+) -> None:
+    torch.testing.assert_close(ours, theirs, atol=atol, rtol=rtol)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('size', SIZES)
+def test_every_prediction_agrees_for_every_task(pair, size):
+    pictures = images(1, *size).expand(3, -1, -1, -1)
+    theirs, _ = trace_oracle(pair.oracle, pictures, TASKS)
+    ours = trace_ours(pair.ours, pictures, TASKS, theirs.attention_masks)
+
+    for our_map, their_map in zip(ours.feats, theirs.feats, strict=True):
+        assert_close(our_map, their_map, 3e-5)
+    for our_map, their_map in zip(ours.memories, theirs.memories, strict=True):
+        assert_close(our_map, their_map, 3e-5)
+    assert_close(ours.mask_features, theirs.mask_features, 3e-5)
+    assert_close(ours.queries, theirs.queries, 5e-5)
+    assert len(ours.cls_scores) == len(ours.mask_preds) == 10
+    for ours_i, theirs_i in zip(
+        ours.cls_scores, theirs.cls_scores, strict=True
+    ):
+        assert_close(ours_i, theirs_i, 1.5e-4)
+    for ours_i, theirs_i in zip(
+        ours.mask_preds, theirs.mask_preds, strict=True
+    ):
+        assert_close(ours_i, theirs_i, 3e-3, 2e-5)
+
+
+@torch.no_grad()
+def test_the_three_tasks_differ_by_more_than_the_tolerances(pair):
+    # Else the comparison for every task would compare one task thrice.
+    pictures = images(1, *SIZES[0]).expand(3, -1, -1, -1)
+    theirs, _ = trace_oracle(pair.oracle, pictures, TASKS)
+    for prediction in (*theirs.cls_scores, *theirs.mask_preds):
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            assert (prediction[i] - prediction[j]).abs().max() > 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('size', SIZES)
+def test_the_tiny_network_agrees_from_picture_to_logits(tiny, size):
+    """Nothing is replaced: with these pictures no mask is ambiguous."""
+    pictures, tasks = images(2, *size, seed=2), ['semantic', 'instance']
+    theirs, _ = trace_oracle(tiny.oracle, pictures, tasks)
+    samples = [data_sample(*size, task=task) for task in tasks]
+    cls_scores, mask_preds = tiny.ours(pictures, samples, mode='tensor')
+    for i in range(10):
+        assert_close(cls_scores[i], theirs.cls_scores[i], 1.5e-4)
+        assert_close(mask_preds[i], theirs.mask_preds[i], 3e-3, 2e-5)
+
+
+TRAINING_SIZE = (64, 96)
+TRAINING_SAMPLES = (  # one of them without an object
+    ('panoptic', [1, 4, 1, 0]),
+    ('instance', []),
+    ('semantic', [2, 5]),
+)
+
+
+def training_samples() -> list:
+    return [
+        data_sample(*TRAINING_SIZE, labels, task, seed)
+        for seed, (task, labels) in enumerate(TRAINING_SAMPLES)
+    ]
+
+
+def text_ids(samples: list, num_texts: int) -> Tensor:
+    tokenize = CLIPTokenizer()
+    return torch.stack(
+        [
+            tokenize(fill_text_slots(s.texts, s.filler_text, num_texts))
+            for s in samples
+        ]
+    )
+
+
+class Losses(NamedTuple):
+    """Loss terms under our names, and gradients under our names."""
+
+    terms: dict[str, Tensor]
+    grads: dict[str, Tensor]
+
+
+@pytest.fixture(scope='module')
+def losses(tiny_training) -> tuple[Losses, Losses]:
+    """Ours and the oracle's, with the same matching and points."""
+    oracle, ours = tiny_training
+    pictures, samples = images(3, *TRAINING_SIZE), training_samples()
+    ids = text_ids(samples, ours.panoptic_head.text_mapper.num_texts)
+    theirs, output = trace_oracle(
+        oracle, pictures, [s.task for s in samples], text_inputs=ids
+    )
+
+    criterion = ours.panoptic_head.criterion
+    matcher, matches, points = criterion.matcher, [], []
+
+    def match(*args):
+        matches.extend(matcher(*args))
+        return matches
+
+    def draw_points(logits):
+        points.append(torch.rand(len(logits), NUM_POINTS, 2))
+        return points[-1]
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        GivenMasks(ours.panoptic_head, theirs.attention_masks),
+    ):
+        patch.setattr(criterion, 'matcher', match)
+        patch.setattr(criterion, 'draw_points', draw_points)
+        our_terms = ours(pictures, samples, mode='loss')
+    sum(our_terms.values()).backward()
+    our_grads = {name: p.grad for name, p in ours.named_parameters()}
+
+    # The oracle takes the last prediction first.
+    their_matches = iter(matches[-1:] + matches[:-1])
+    their_points = iter(points[-1:] + points[:-1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            oracle.criterion.matcher, 'forward', lambda *_: next(their_matches)
+        )
+        patch.setattr(
+            oracle.criterion,
+            'sample_points_using_uncertainty',
+            lambda *_: next(their_points),
+        )
+        their_terms = oracle.get_loss_dict(
+            theirs.mask_preds[-1],
+            theirs.cls_scores[-1],
+            theirs.queries,
+            [
+                s.gt_instances.masks.to_tensor(torch.float, 'cpu')
+                for s in samples
+            ],
+            [s.gt_instances.labels for s in samples],
+            output.text_queries,
+            output.transformer_decoder_auxiliary_predictions,
+            calculate_contrastive_loss=True,
+        )
+    assert next(their_matches, None) is next(their_points, None) is None
+    sum(their_terms.values()).backward()
+    their_grads = {name: p.grad for name, p in oracle.named_parameters()}
+    return (
+        Losses(our_terms, our_grads),
+        Losses(
+            {our_loss_name(name): loss for name, loss in their_terms.items()},
+            from_huggingface(their_grads),
+        ),
+    )
+
+
+def our_loss_name(name: str) -> str:
+    name = name.replace('cross_entropy', 'cls')
+    kind, _, index = name.rpartition('_')
+    return f'd{index}.{kind}' if index.isdigit() else name
+
+
+def test_every_loss_term_agrees_with_the_same_matching_and_points(losses):
+    ours, theirs = losses
+    assert len(ours.terms) == 31
+    assert ours.terms.keys() == theirs.terms.keys()
+    for name, loss in ours.terms.items():
+        assert loss > 0.01, name
+        assert_close(loss, theirs.terms[name].reshape(()).float(), 1e-4)
+
+
+def test_the_gradient_of_every_parameter_agrees(losses):
+    ours, theirs = losses
+    assert ours.grads.keys() == theirs.grads.keys()
+    for name, grad in ours.grads.items():
+        scale = float(theirs.grads[name].abs().max())
+        assert scale > 0, name
+        assert_close(grad, theirs.grads[name], 1e-3 * scale)
+
+
+@torch.no_grad()
+def test_with_the_same_random_numbers_the_matching_agrees(tiny_training):
+    oracle, ours = tiny_training
+    matcher = ours.panoptic_head.criterion.matcher
+    samples = training_samples()
+    samples = [samples[0], samples[2]]  # the oracle draws for none, too
+    targets = [
+        InstanceData(
+            labels=sample.gt_instances.labels,
+            masks=sample.gt_instances.masks.to_tensor(torch.bool, 'cpu'),
+        )
+        for sample in samples
+    ]
+    for seed in range(20):
+        torch.manual_seed(seed)
+        cls_scores = torch.randn(2, NUM_QUERIES, NUM_CLASSES + 1)
+        embeds = torch.randn(2, NUM_QUERIES, 8)
+        features = torch.randn(2, 8, 16, 24)
+        torch.manual_seed(seed)
+        (ours_matched,) = matcher([cls_scores], [embeds], features, targets)
+        torch.manual_seed(seed)
+        theirs_matched = oracle.matcher(
+            predict_masks(embeds, features),
+            cls_scores,
+            [target.masks.float() for target in targets],
+            [target.labels for target in targets],
+        )
+        for own, (queries, objects) in zip(
+            ours_matched, theirs_matched, strict=True
+        ):
+            assert own.queries.tolist() == queries.tolist()
+            assert own.targets.tolist() == objects.tolist()
+
+
+@torch.no_grad()
+def test_with_the_same_random_numbers_the_uncertain_points_agree(
+    tiny_training,
+):
+    oracle, ours = tiny_training
+    criterion = ours.panoptic_head.criterion
+    logits = torch.randn(5, 1, 16, 24)
+    torch.manual_seed(7)
+    points = criterion.draw_points(logits)
+    torch.manual_seed(7)
+    theirs = oracle.criterion.sample_points_using_uncertainty(
+        logits,
+        oracle.criterion.calculate_uncertainty,
+        NUM_POINTS,
+        oracle.config.oversample_ratio,
+        oracle.config.importance_sample_ratio,
+    )
+    assert points.shape == (5, NUM_POINTS, 2)
+    assert_close(points, theirs, 0.0)
+
+
+@torch.no_grad()
+def test_text_queries_agree_once_the_oracle_uses_its_causal_mask(
+    tiny_training,
+):
+    samples = training_samples()
+    samples[0].set_metainfo(dict(texts=['a photo with a ' + 60 * 'cat ']))
+    mapper = tiny_training.ours.panoptic_head.text_mapper
+    ours = mapper(
+        [sample.texts for sample in samples],
+        [sample.filler_text for sample in samples],
+    )
+    ids = text_ids(samples, mapper.num_texts)
+    theirs = tiny_training.oracle.model.text_mapper(ids)
+    assert ours.shape == (3, NUM_QUERIES, 64)
+    assert_close(ours, theirs, 2e-5)
+    # As it comes it does without, and gives other queries.
+    without = tiny_pair(training=True).oracle.model.text_mapper(ids)
+    assert (without - theirs).abs().max() > 0.1
+
+
+# Millions, as published; see docs/decisions/0004-parity.md.
+@pytest.mark.parametrize(
+    'part, millions',
+    [
+        ('', 68.279),
+        ('backbone', 27.521),
+        ('panoptic_head.pixel_decoder', 5.422),
+        ('panoptic_head.text_mapper.encoder', 17.407),
+        ('panoptic_head.text_mapper.projector', 0.132),
+        ('panoptic_head.text_mapper.context', 0.004),
+        ('panoptic_head.task_token', 0.086),
+    ],
+)
+def test_swin_t_has_as_many_parameters_as_published(
+    swin_t_training, part, millions
+):
+    module = swin_t_training.get_submodule(part)
+    assert round(num_parameters(module) / 1e6, 3) == millions
+
+
+def test_swin_t_has_as_many_predictor_parameters_as_published(swin_t_training):
+    head = swin_t_training.panoptic_head
+    elsewhere = (head.pixel_decoder, head.text_mapper, head.task_token)
+    predictor = num_parameters(head) - sum(map(num_parameters, elsewhere))
+    predictor -= num_parameters(head.contrastive_loss)
+    assert round(predictor / 1e6, 3) == 17.708
+
+
+@pytest.mark.parametrize(
+    'name, num_classes, training, millions, digits',
+    [
+        ('oneformer_swin-t', 150, False, 50.736, 3),
+        ('oneformer_r50', 133, True, 64.82, 2),
+        ('oneformer_r50', 133, False, 47.28, 2),
+    ],
+)
+def test_models_have_as_many_parameters_as_published(
+    name, num_classes, training, millions, digits
+):
+    model = MODELS.build(shipped_model(name, num_classes, training))
+    assert round(num_parameters(model) / 1e6, digits) == millions
+
+
+@pytest.fixture(scope='module')
+def swin_t_training() -> nn.Module:
+    return MODELS.build(shipped_model('oneformer_swin-t', 150, training=True))
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Count what training changes; the norms of ResNet are frozen."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
