@@ -130,11 +130,20 @@ def test_untested_versions_only_warn(site):
     assert 'mmengine' not in result.stderr
 
 
-def test_a_transformers_too_new_for_mmpretrain_warns(site):
-    install(site, {**ONEDL, 'transformers': '5.1.0'})
-    result = run(site, 'compat.check_stack()')
-    assert result.returncode == 0
-    assert "pip install 'transformers<5'" in result.stderr
+@pytest.mark.parametrize(
+    ('packages', 'fits', 'too_new', 'limit'),
+    [(ONEDL, '4.57.6', '5.0.0', '5'), (UPSTREAM, '4.51.3', '4.52.0', '4.52')],
+)
+def test_a_transformers_too_new_for_mmpretrain_is_refused(
+    site, packages, fits, too_new, limit
+):
+    install(site, {**packages, 'transformers': fits})
+    assert run(site, 'compat.check_stack()').returncode == 0
+    shutil.rmtree(site / f'transformers-{fits}.dist-info')
+    install(site, {'transformers': too_new})
+    error = run(site, 'compat.check_stack()').stderr
+    assert f'cannot be imported beside transformers {too_new}' in error
+    assert error.endswith(f"    pip install 'transformers<{limit}'\n")
 
 
 def test_missing_operators_can_be_imported_but_not_called(site):

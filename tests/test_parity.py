@@ -20,6 +20,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine import Config
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from projects.oneformer.converters import from_huggingface
@@ -31,6 +32,7 @@ from projects.oneformer.text import (
     task_sentence,
 )
 from tests.model_configs import (
+    NUM_CLASSES,
     NUM_POINTS,
     NUM_QUERIES,
     build_model,
@@ -121,6 +123,15 @@ def shipped_model(name: str, num_classes: int, training: bool) -> Config:
     if not training:
         cfg.train_cfg = None
     return cfg
+
+
+@pytest.fixture(autouse=True, scope='module')
+def one_thread():
+    """On a busy machine more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='module')
@@ -323,6 +334,13 @@ def training_samples() -> list:
     ]
 
 
+def target_of(sample) -> InstanceData:
+    return InstanceData(
+        labels=sample.gt_instances.labels,
+        masks=sample.gt_instances.masks.to_tensor(torch.bool, 'cpu'),
+    )
+
+
 def text_ids(samples: list, num_texts: int) -> Tensor:
     tokenize = CLIPTokenizer()
     return torch.stack(
@@ -426,10 +444,16 @@ def test_every_loss_term_agrees_with_the_same_matching_and_points(losses):
 def test_the_gradient_of_every_parameter_agrees(losses):
     ours, theirs = losses
     assert ours.grads.keys() == theirs.grads.keys()
+    # A constant in all keys of an attention changes nothing.
+    without_effect = 'panoptic_head.query_init.input_proj.bias'
     for name, grad in ours.grads.items():
         scale = float(theirs.grads[name].abs().max())
-        assert scale > 0, name
-        assert_close(grad, theirs.grads[name], 1e-3 * scale)
+        if name == without_effect:
+            assert grad.abs().max() < 1e-5 and scale < 1e-5
+            continue
+        # Small where the large ids of the task go in.
+        assert scale > (1e-5 if 'task_token' in name else 1e-3), name
+        assert_close(grad, theirs.grads[name], 3e-4 * scale)
 
 
 @torch.no_grad()
@@ -438,13 +462,7 @@ def test_with_the_same_random_numbers_the_matching_agrees(tiny_training):
     matcher = ours.panoptic_head.criterion.matcher
     samples = training_samples()
     samples = [samples[0], samples[2]]  # the oracle draws for none, too
-    targets = [
-        InstanceData(
-            labels=sample.gt_instances.labels,
-            masks=sample.gt_instances.masks.to_tensor(torch.bool, 'cpu'),
-        )
-        for sample in samples
-    ]
+    targets = [target_of(sample) for sample in samples]
     for seed in range(20):
         torch.manual_seed(seed)
         cls_scores = torch.randn(2, NUM_QUERIES, NUM_CLASSES + 1)

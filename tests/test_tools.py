@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,13 @@ def run(*command, check=True, **variables):
     if check:
         assert process.returncode == 0, process.stdout + process.stderr
     return process
+
+
+def free_port():
+    """Return a port that no other process listens on."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
 
 
 def tool(name, *arguments, check=True):
@@ -134,14 +142,14 @@ def test_testing_loads_a_training_checkpoint_without_a_warning(
 def test_two_processes_train_and_test_on_the_cpu(options, tmp_path):
     script = ROOT / 'tools' / 'dist_train.sh'
     process = run(
-        *(script, CONFIG, 2, '--work-dir', tmp_path, *options), PORT='29611'
+        *(script, CONFIG, 2, '--work-dir', tmp_path, *options), PORT=free_port()
     )
     assert 'GPU number: 2' in process.stdout or '[2/2]' in process.stdout
     checkpoint = tmp_path / 'iter_2.pth'
     script = ROOT / 'tools' / 'dist_test.sh'
     process = run(
         *(script, CONFIG, checkpoint, 2, '--work-dir', tmp_path, *options),
-        PORT='29612',
+        PORT=free_port(),
     )
     assert re.search(r'task token \| panoptic \| ', process.stdout)
 

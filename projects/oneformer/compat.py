@@ -14,6 +14,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+import re
 import shlex
 import sys
 import warnings
@@ -50,6 +51,9 @@ DISTRIBUTIONS = (
 )
 # Without these nothing works; the others bring backbones and metrics.
 REQUIRED_MODULES = ('mmengine', 'mmcv', 'mmdet')
+# The first transformers beside which mmpretrain cannot be imported, and with
+# it mmdet.models, which looks for mmpretrain.
+TRANSFORMERS_LIMITS = {'onedl-mmpretrain': '5', 'mmpretrain': '4.52'}
 
 
 class Problem(NamedTuple):
@@ -175,44 +179,53 @@ def stack_problems(installed: dict[Distribution, str]) -> list[Problem]:
                 f'{install_command(stack)}',
             )
         ]
+    problems = []
     missing = [
         module
         for module in REQUIRED_MODULES
         # A source tree on the path has no metadata, but can be imported.
         if module not in modules and importlib.util.find_spec(module) is None
     ]
-    if not missing:
-        return []
-    return [
-        Problem(
-            f'Not installed: {", ".join(missing)}. Install with:',
-            install_command(stack, missing if installed else None),
+    if missing:
+        problems.append(
+            Problem(
+                f'Not installed: {", ".join(missing)}. Install with:',
+                install_command(stack, missing if installed else None),
+            )
         )
-    ]
+    transformers = installed_version('transformers')
+    for name, limit in TRANSFORMERS_LIMITS.items():
+        if (
+            transformers is not None
+            and name in names
+            and _release(transformers) >= _release(limit)
+        ):
+            problems.append(
+                Problem(
+                    f'{name} cannot be imported beside transformers '
+                    f'{transformers}. Install an older one:',
+                    f"pip install 'transformers<{limit}'",
+                )
+            )
+    return problems
 
 
 def version_problems(installed: dict[Distribution, str]) -> list[Problem]:
     """Versions that no test has run with, which may work or not."""
-    problems = [
+    return [
         Problem(
             f'{distribution.name} {version} is not tested with OneFormer. '
             'If it fails, install the tested version:',
             f'pip install {_pinned(distribution.name)}',
         )
         for distribution, version in installed.items()
-        if version.split('.')[:2] != distribution.tested.split('.')[:2]
+        if _release(version) != _release(distribution.tested)
     ]
-    transformers = installed_version('transformers') or ''
-    modules = [distribution.module for distribution in installed]
-    if 'mmpretrain' in modules and int(transformers.split('.')[0] or 0) > 4:
-        problems.append(
-            Problem(
-                f'mmpretrain cannot be imported beside transformers '
-                f'{transformers}. For its backbones, install an older one:',
-                "pip install 'transformers<5'",
-            )
-        )
-    return problems
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """``'4.57.6'`` -> ``(4, 57)``, to compare by."""
+    return tuple(int(part) for part in re.findall(r'\d+', version)[:2])
 
 
 def install_command(stack: str, modules: list[str] | None = None) -> str:

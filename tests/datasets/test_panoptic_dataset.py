@@ -274,7 +274,8 @@ def test_a_class_given_twice_is_refused(make, content):
 
 
 @pytest.mark.parametrize(
-    ('key', 'value', 'repeated'), [('id', 0, '[0]'), ('name', 'cat', "['cat']")]
+    ('key', 'value', 'repeated'),
+    [('id', 0, '[0]'), ('name', 'cat', "['cat']")],
 )
 def test_categories_that_cannot_be_told_apart_are_refused(
     make, content, key, value, repeated
@@ -353,7 +354,9 @@ def test_a_segment_of_no_category_is_refused(make, content):
     content['annotations'][0]['segments_info'][1]['category_id'] = 4
     message = refused(make, content)
     assert 'Picture b.jpg' in message
-    assert 'category_id 4: expected one of the categories, [0, 7, 3]' in message
+    assert (
+        'category_id 4: expected one of the categories, [0, 7, 3]' in message
+    )
 
 
 def test_a_second_annotation_of_a_picture_is_refused(make, content):

@@ -90,7 +90,9 @@ def check_training_sample(data: dict, classes: tuple[str, ...]) -> None:
     assert masks.masks.masks.sum(0, dtype=int).max(initial=0) <= 1
     names = Counter(classes[label] for label in masks.labels)
     assert sample.texts == [
-        f'a photo with a {name}' for name in classes for _ in range(names[name])
+        f'a photo with a {name}'
+        for name in classes
+        for _ in range(names[name])
     ]
     if sample.task == 'semantic':
         assert set(names.values()) <= {1}

@@ -89,6 +89,21 @@ def test_a_task_of_probability_0_is_never_drawn():
     assert {sample_task({})['task'] for _ in range(50)} == {'semantic'}
 
 
+@pytest.mark.parametrize(
+    ('draw', 'task'),
+    [
+        (0.0, 'semantic'),
+        (0.2499, 'semantic'),
+        (0.25, 'panoptic'),
+        (0.9999, 'panoptic'),
+    ],
+)
+def test_each_task_has_its_share_of_the_draws(monkeypatch, draw, task):
+    monkeypatch.setattr(np.random, 'rand', lambda: draw)
+    sample_task = SampleTask(dict(instance=0, semantic=0.25, panoptic=0.75))
+    assert sample_task({})['task'] == task
+
+
 def test_what_else_is_known_of_the_picture_stays():
     results = SampleTask(dict(panoptic=1.0))(dict(img_id=3))
     assert results == dict(img_id=3, task='panoptic')

@@ -29,9 +29,9 @@ SEGMENTS = [
 
 
 def encode(ids: np.ndarray) -> np.ndarray:
-    return np.stack(
-        [ids % 256, ids // 256 % 256, ids // 65536], -1
-    ).astype(np.uint8)
+    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(
+        np.uint8
+    )
 
 
 def targets_of(task: str, ids=IDS, segments=SEGMENTS) -> dict:
@@ -145,6 +145,8 @@ def test_many_segments_equal_a_comparison_one_by_one():
     results = targets_of('semantic', ids, segments)
     assert results['gt_bboxes_labels'].tolist() == labels
     assert results['gt_masks'].masks.tolist() == [
-        np.isin(ids, [s['id'] for s in left if s['category'] == label]).tolist()
+        np.isin(
+            ids, [s['id'] for s in left if s['category'] == label]
+        ).tolist()
         for label in labels
     ]

@@ -182,13 +182,27 @@ def test_batch_norms_of_every_kind_are_norms(norm):
     assert rates['0.weight'] == (1e-4, 0.05)
 
 
-def test_an_optimizer_may_choose_its_own_rate_and_decay():
+@pytest.mark.parametrize(
+    ('missing', 'options'),
+    [('lr', {}), ('weight_decay', dict(embedding_decay_mult=0.0))],
+)
+def test_a_value_that_is_to_be_multiplied_must_be_given(missing, options):
+    optimizer = dict(type='AdamW', lr=LR, weight_decay=DECAY)
+    del optimizer[missing]
+    expected = f'Expected {missing} in the config of the optimizer'
+    with pytest.raises(ValueError, match=expected):
+        ModuleTypeOptimConstructor(dict(optimizer=optimizer), options)
+
+
+def test_without_decay_there_is_none_to_set():
     model = Toy()
     constructor = ModuleTypeOptimConstructor(
-        dict(optimizer=dict(type='AdamW')), dict(norm_decay_mult=0.0)
+        dict(optimizer=dict(type='SGD', lr=0.1)),
+        dict(custom_keys={'backbone': dict(lr_mult=0.5)}),
     )
     rates = rates_of(model, constructor(model).optimizer)
-    assert set(rates.values()) == {(1e-3, 1e-2)}  # defaults of AdamW
+    assert rates['backbone.bias_table'] == (0.05, 0)
+    assert rates['scale'] == (0.1, 0)
 
 
 def test_an_option_that_is_not_known_is_refused():

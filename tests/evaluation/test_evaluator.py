@@ -28,7 +28,7 @@ def config() -> Config:
 
 @pytest.fixture(scope='module')
 def dataset(config, tmp_path_factory):
-    """Drawn pictures, with crowds and void, as the test pipeline gives them."""
+    """Drawn pictures with crowds and void, by the test pipeline."""
     folder = tmp_path_factory.mktemp('evaluator') / 'demo'
     make_demo_data(folder, num_train=1, num_val=12, size=64, seed=4)
     options = config.val_dataloader.dataset.copy()

@@ -48,7 +48,9 @@ def random_predictions(rng, truth) -> list[tuple[np.ndarray, int, float]]:
             if label in THINGS:
                 found.append((np.roll(mask, shift, (0, 1)), label))
     for _ in range(rng.integers(3)):
-        found.append((disc(rng, rng.choice([15, 60])), int(rng.choice(THINGS))))
+        found.append(
+            (disc(rng, rng.choice([15, 60])), int(rng.choice(THINGS)))
+        )
     return [(mask, label, float(rng.random())) for mask, label in found]
 
 

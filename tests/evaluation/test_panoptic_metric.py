@@ -24,9 +24,7 @@ def sample_of(
     """A sample as the evaluator hands it to a metric."""
     coded = np.stack([ids % 256, ids // 256, 0 * ids], -1).astype(np.uint8)
     results = EvalTargets()(
-        dict(
-            gt_seg_map=coded, segments_info=segments, classes=META['classes']
-        )
+        dict(gt_seg_map=coded, segments_info=segments, classes=META['classes'])
     )
     return dict(
         img_path='a.jpg',
@@ -36,9 +34,7 @@ def sample_of(
 
 
 def segment(number: int, label: int, iscrowd: bool = False) -> dict:
-    return dict(
-        id=number, category=label, is_thing=label < 2, iscrowd=iscrowd
-    )
+    return dict(id=number, category=label, is_thing=label < 2, iscrowd=iscrowd)
 
 
 def evaluate(samples: list[dict], meta: dict = META) -> dict[str, float]:
@@ -59,9 +55,7 @@ def protocol(pictures: list[tuple]) -> dict[str, float]:
     true_pos, false_pos, false_neg = Counter(), Counter(), Counter()
     iou_sum = Counter()
     for ids, segments, panoptic in pictures:
-        truth = {
-            s['id']: s for s in segments if (ids == s['id']).any()
-        }
+        truth = {s['id']: s for s in segments if (ids == s['id']).any()}
         void = ~np.isin(ids, list(truth))
         predicted = {
             int(code): int(code) % 1000

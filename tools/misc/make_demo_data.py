@@ -59,7 +59,7 @@ VOID_CLASS = 255
 # All lengths below are in pixels of a picture of this size, and are scaled
 # to the size asked for.
 UNIT_SIZE = 128
-DIAMETERS = (15, 50)
+DIAMETERS = (22, 54)
 TINY_DIAMETERS = (6, 9)
 MIN_VISIBLE_SHARE = 0.3
 MIN_VISIBLE_AREA = 40

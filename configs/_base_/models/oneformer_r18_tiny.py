@@ -1,11 +1,11 @@
 """A tiny OneFormer that trains on a CPU: half-width ResNet-18, 24 queries."""
 
 tokenizer = dict(type='CLIPTokenizer')
-width = 96
-num_heads = 6
+width = 64
+num_heads = 4
 ffn_cfg = dict(
     embed_dims=width,
-    feedforward_channels=192,
+    feedforward_channels=256,
     num_fcs=2,
     ffn_drop=0.0,
     act_cfg=dict(type='ReLU', inplace=True),
@@ -16,7 +16,7 @@ attn_cfg = dict(
 decoder_layer_cfg = dict(
     self_attn_cfg=attn_cfg, cross_attn_cfg=attn_cfg, ffn_cfg=ffn_cfg
 )
-num_points = 1024
+num_points = 512
 
 model = dict(
     type='OneFormer',

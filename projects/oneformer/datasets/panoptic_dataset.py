@@ -125,11 +125,12 @@ class OneFormerPanopticDataset(BaseDetDataset):
 
     def check_keys(self, name: str, entries: list[dict]) -> None:
         """Refuse entries of the list ``name`` that lack a key."""
+        needed = set(KEYS[name])
         for entry in entries:
-            if lacking := [key for key in KEYS[name] if key not in entry]:
+            if lacking := needed - entry.keys():
                 raise ValueError(
                     f'{self.ann_file} has an entry of {name!r} without '
-                    f'{lacking}: expected {list(KEYS[name])}, got '
+                    f'{sorted(lacking)}: expected {list(KEYS[name])}, got '
                     f'{reprlib.repr(entry)}.'
                 )
 

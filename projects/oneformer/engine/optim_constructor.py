@@ -28,7 +28,8 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         ValueError: If ``paramwise_cfg`` or one of its ``custom_keys`` has an
-            option that is not known.
+            option that is not known, or the optimizer lacks the value that
+            is to be multiplied.
     """
 
     def __init__(
@@ -46,6 +47,15 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
                     f'{type(self).__name__} does not know {unknown} of '
                     f'custom_keys[{key!r}]; it knows '
                     f'{sorted(CUSTOM_OPTIONS)}.'
+                )
+        needed = dict(lr=self.base_lr)
+        if 'embedding_decay_mult' in self.paramwise_cfg:
+            needed['weight_decay'] = self.base_wd
+        for key, value in needed.items():
+            if value is None:
+                raise ValueError(
+                    f'Expected {key} in the config of the optimizer, which '
+                    f'{type(self).__name__} multiplies.'
                 )
 
     def add_params(
@@ -74,9 +84,7 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
                 rates = self._rates(full_name, submodule)
                 groups.setdefault(rates, []).append(param)
         for (lr_mult, decay_mult), members in groups.items():
-            group = dict(params=members)
-            if self.base_lr is not None:
-                group['lr'] = self.base_lr * lr_mult
+            group = dict(params=members, lr=self.base_lr * lr_mult)
             if self.base_wd is not None:
                 group['weight_decay'] = self.base_wd * decay_mult
             params.append(group)

@@ -55,7 +55,8 @@ class QueryInit(BaseModule):
 
         Args:
             mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
-            task_token (Tensor): Normalised task tokens, (B, C).
+            task_token (Tensor): Normalised task tokens, (B, C). It keeps
+                its precision, whatever the autocast.
             query_embed (Tensor): Query positions, (Q, C).
 
         Returns:
@@ -65,7 +66,7 @@ class QueryInit(BaseModule):
         positions = sine_positions(mask_features)  # (1, H/4 * W/4, C)
         positions = positions.expand(batch, -1, -1)
         features = self.input_proj(mask_features).flatten(2).transpose(1, 2)
-        task_token = task_token[:, None].to(features.dtype)  # (B, 1, C)
+        task_token = task_token[:, None]  # (B, 1, C)
         objects = self.transformer(
             query=task_token.expand(-1, num_objects, -1),
             key=positions,
@@ -74,4 +75,4 @@ class QueryInit(BaseModule):
             key_pos=features,
             key_padding_mask=None,
         )[-1]  # (B, Q - 1, C)
-        return torch.cat([objects, task_token.to(objects.dtype)], dim=1)
+        return torch.cat([objects, task_token], dim=1)

@@ -1,0 +1,344 @@
+"""Fusion agrees with its rules written out query by query, pixel by pixel."""
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import INSTANCE_OFFSET
+from torch import Tensor
+from torch.nn import functional as F
+
+from projects.oneformer.models import OneFormerFusionHead
+from projects.oneformer.tasks import TASKS
+
+CLASSES = 6
+THINGS = (1, 3, 4)
+PLAIN = dict(
+    batch_input_shape=(32, 48), img_shape=(32, 48), ori_shape=(32, 48)
+)
+# A picture enlarged, then padded at the bottom and on the right.
+PADDED = dict(
+    batch_input_shape=(64, 96), img_shape=(50, 71), ori_shape=(37, 53, 3)
+)
+
+
+def make_head(**options) -> OneFormerFusionHead:
+    return OneFormerFusionHead(CLASSES, THINGS, **options)
+
+
+def make_logits(
+    queries: int = 12, meta: dict = PLAIN, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Return class and mask logits in which many queries compete."""
+    torch.manual_seed(seed)
+    height, width = (side // 4 for side in meta['batch_input_shape'])
+    coarse = torch.randn(queries, 1, 4, 6)
+    masks = F.interpolate(coarse, (height, width), mode='bicubic')[:, 0]
+    masks = 6 * masks - 6 + torch.randn(queries, height, width)
+    return 4 * torch.randn(queries, CLASSES + 1), masks
+
+
+def resized(masks: Tensor, meta: dict, rescale: bool = True) -> np.ndarray:
+    """To the network input, without the padding, then to the picture."""
+
+    def resize(maps, size):
+        return F.interpolate(
+            maps[None], size, mode='bilinear', align_corners=False
+        )[0]
+
+    masks = resize(masks, meta['batch_input_shape'])
+    height, width = meta['img_shape'][:2]
+    masks = masks[:, :height, :width]
+    if rescale:
+        masks = resize(masks, meta['ori_shape'][:2])
+    return masks.numpy()
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(x).sigmoid().numpy()
+
+
+def softmax(x: Tensor) -> np.ndarray:
+    return x.softmax(-1).numpy()
+
+
+def panoptic_by_hand(
+    cls_scores: Tensor, masks: np.ndarray, object_thr: float, iou_thr: float
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Return the map of ids (class + 1000 * number) and what was accepted."""
+    kept = []
+    for query, probs in enumerate(softmax(cls_scores)):
+        label = int(probs.argmax())
+        if label != CLASSES and probs[label] > object_thr:
+            kept.append((query, label, probs[label]))
+    result = np.full(masks.shape[1:], CLASSES)
+    if not kept:
+        return result, []
+    probs = {query: sigmoid(masks[query]) for query, _, _ in kept}
+    winner = np.argmax([score * probs[query] for query, _, score in kept], 0)
+    accepted, number = [], 0
+    for k, (query, label, _) in enumerate(kept):
+        won, covered = winner == k, probs[query] >= 0.5
+        segment = won & covered
+        if not won.any() or not covered.any() or not segment.any():
+            continue
+        if int(won.sum()) / int(covered.sum()) < iou_thr:
+            continue
+        accepted.append((query, label))
+        if label in THINGS:
+            number += 1
+            result[segment] = label + number * INSTANCE_OFFSET
+        else:
+            result[segment] = label
+    return result, accepted
+
+
+def semantic_by_hand(cls_scores: Tensor, masks: np.ndarray) -> np.ndarray:
+    """Return the sum over queries for every class, (K, H, W)."""
+    total = np.zeros((CLASSES, *masks.shape[1:]))
+    for probs, mask in zip(softmax(cls_scores), masks, strict=True):
+        for label in range(CLASSES):
+            total[label] += float(probs[label]) * sigmoid(mask)
+    return total
+
+
+def instances_by_hand(
+    cls_scores: Tensor, masks: np.ndarray, top_k: int
+) -> list[tuple[int, float, np.ndarray]]:
+    """Return label, score and mask of each instance, the best first."""
+    pairs = []
+    for query, probs in enumerate(softmax(cls_scores)):
+        for label in range(CLASSES):
+            pairs.append((float(probs[label]), query, label))
+    pairs = sorted(pairs, reverse=True)[:top_k]
+    found = []
+    for prob, query, label in pairs:
+        if label not in THINGS:
+            continue
+        mask = masks[query] > 0
+        quality = (sigmoid(masks[query]) * mask).sum() / (mask.sum() + 1e-6)
+        found.append((label, prob * quality, mask))
+    return sorted(found, key=lambda instance: -instance[1])
+
+
+def box_by_hand(mask: np.ndarray) -> list[int]:
+    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    if len(rows) == 0:
+        return [0, 0, 0, 0]
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+@pytest.mark.parametrize('meta', [PLAIN, PADDED], ids=['plain', 'padded'])
+@pytest.mark.parametrize('rescale', [True, False])
+@pytest.mark.parametrize('thresholds', [(0.8, 0.8), (0.5, 0.8), (0.3, 0.3)])
+@pytest.mark.parametrize('seed', range(4))
+def test_panoptic_segments_are_those_of_the_rules(
+    meta, rescale, thresholds, seed
+):
+    cls_scores, mask_preds = make_logits(20, meta, seed)
+    head = make_head(object_mask_thr=thresholds[0], iou_thr=thresholds[1])
+    result = head('panoptic', cls_scores, mask_preds, meta, rescale)
+    expected, _ = panoptic_by_hand(
+        cls_scores, resized(mask_preds, meta, rescale), *thresholds
+    )
+    assert result.sem_seg.shape == (1, *expected.shape)
+    np.testing.assert_array_equal(result.sem_seg[0].numpy(), expected)
+
+
+def test_the_random_inputs_cover_every_panoptic_rule():
+    """Accepted and refused, things of one class, stuff that merges."""
+    refused = merged = same_thing = 0
+    for seed in range(4):
+        cls_scores, mask_preds = make_logits(20, PLAIN, seed)
+        _, accepted = panoptic_by_hand(
+            cls_scores, resized(mask_preds, PLAIN), 0.3, 0.3
+        )
+        labels = [label for _, label in accepted]
+        repeated = {label for label in labels if labels.count(label) > 1}
+        refused += 20 - len(accepted)
+        merged += len(repeated - set(THINGS))
+        same_thing += len(repeated & set(THINGS))
+    assert min(refused, merged, same_thing) > 0
+
+
+@pytest.mark.parametrize('meta', [PLAIN, PADDED], ids=['plain', 'padded'])
+@pytest.mark.parametrize('rescale', [True, False])
+@pytest.mark.parametrize('chunk', [1, 5, 12, 32])
+def test_semantic_labels_have_the_largest_sum_over_queries(
+    meta, rescale, chunk
+):
+    cls_scores, mask_preds = make_logits(12, meta)
+    head = make_head(semantic_chunk=chunk)
+    result = head('semantic', cls_scores, mask_preds, meta, rescale)
+    total = semantic_by_hand(cls_scores, resized(mask_preds, meta, rescale))
+    assert result.sem_seg.shape == (1, *total.shape[1:])
+    chosen = np.take_along_axis(total, result.sem_seg.numpy(), 0)[0]
+    # Two classes may tie up to rounding.
+    np.testing.assert_allclose(chosen, total.max(0), atol=1e-5)
+    assert len(result.sem_seg.unique()) > 2
+
+
+@pytest.mark.parametrize('meta', [PLAIN, PADDED], ids=['plain', 'padded'])
+@pytest.mark.parametrize('rescale', [True, False])
+@pytest.mark.parametrize('top_k', [None, 7, 200])
+def test_instances_are_the_best_pairs_of_query_and_class(meta, rescale, top_k):
+    cls_scores, mask_preds = make_logits(20, meta, seed=3)
+    head = make_head(max_per_image=top_k)
+    result = head('instance', cls_scores, mask_preds, meta, rescale)
+    expected = instances_by_hand(
+        cls_scores, resized(mask_preds, meta, rescale), top_k or 20
+    )
+    assert len(result) == len(expected) > 0
+    result = result[result.scores.argsort(descending=True)]
+    for found, (label, score, mask) in zip(result, expected, strict=True):
+        assert found.labels.item() == label
+        assert found.scores.item() == pytest.approx(score, rel=1e-4)
+        np.testing.assert_array_equal(found.masks[0].numpy(), mask)
+        assert found.bboxes[0].tolist() == box_by_hand(mask)
+
+
+def test_a_query_may_appear_with_several_classes():
+    cls_scores, mask_preds = make_logits(1)
+    cls_scores[:] = 0  # all classes alike
+    result = make_head(max_per_image=6)(
+        'instance', cls_scores, mask_preds, PLAIN
+    )
+    assert sorted(result.labels.tolist()) == sorted(THINGS)
+    assert (result.masks == result.masks[0]).all()
+
+
+def test_an_instance_with_an_empty_mask_scores_zero():
+    cls_scores, mask_preds = make_logits(1)
+    result = make_head(max_per_image=6)(
+        'instance', cls_scores, mask_preds - 100, PLAIN
+    )
+    assert result.scores.tolist() == [0, 0, 0]
+    assert not result.masks.any()
+    assert not result.bboxes.any()
+
+
+def sure_of(*labels: int) -> Tensor:
+    """Class logits of queries that are sure of their labels."""
+    cls_scores = torch.zeros(len(labels), CLASSES + 1)
+    cls_scores[range(len(labels)), labels] = 20.0
+    return cls_scores
+
+
+def blocks(*columns: slice, logit: float = 20.0) -> Tensor:
+    """Mask logits of queries that cover some columns of a 10 x 10 map."""
+    masks = torch.full((len(columns), 10, 10), -logit)
+    for mask, covered in zip(masks, columns, strict=True):
+        mask[:, covered] = logit
+    return masks
+
+
+NO_RESIZE = dict(
+    batch_input_shape=(10, 10), img_shape=(10, 10), ori_shape=(10, 10)
+)
+
+
+def panoptic_of(cls_scores: Tensor, masks: Tensor, **options) -> list[int]:
+    """Return the ids of the first row."""
+    result = make_head(**options)('panoptic', cls_scores, masks, NO_RESIZE)
+    rows = result.sem_seg[0]
+    assert (rows == rows[0]).all()
+    return rows[0].tolist()
+
+
+def test_no_query_kept_leaves_everything_void():
+    masks = blocks(slice(0, 5), slice(5, 10))
+    void = [CLASSES] * 10
+    assert panoptic_of(sure_of(CLASSES, CLASSES), masks) == void
+    unsure = torch.zeros(2, CLASSES + 1)
+    assert panoptic_of(unsure, masks) == void
+    assert panoptic_of(sure_of(1, 1)[:0], masks[:0]) == void
+
+
+def test_the_score_must_exceed_the_threshold():
+    cls_scores, masks = sure_of(1), blocks(slice(0, 10))
+    score = float(cls_scores.softmax(-1).max())
+    void = [CLASSES] * 10
+    assert panoptic_of(cls_scores, masks, object_mask_thr=score) == void
+    below = score - 1e-6
+    assert panoptic_of(cls_scores, masks, object_mask_thr=below) != void
+
+
+def test_stuff_of_one_class_merges_and_things_do_not():
+    columns = [slice(2 * i, 2 * i + 2) for i in range(5)]
+    ids = panoptic_of(sure_of(0, 3, 0, 3, 1), blocks(*columns))
+    first, second, third = (
+        label + number * INSTANCE_OFFSET
+        for number, label in enumerate((3, 3, 1), start=1)
+    )
+    assert ids[::2] == [0, first, 0, second, third]
+
+
+def test_what_no_query_covers_is_void():
+    ids = panoptic_of(sure_of(1, 2), blocks(slice(0, 4), slice(6, 10)))
+    thing = 1 + INSTANCE_OFFSET
+    assert ids == 4 * [thing] + 2 * [CLASSES] + 4 * [2]
+
+
+@pytest.mark.parametrize(
+    'threshold, kept', [(0.8, True), (np.nextafter(0.8, 1), False)]
+)
+def test_a_share_of_exactly_the_threshold_is_enough(threshold, kept):
+    # The first query covers five columns and loses one to the second.
+    cls_scores = sure_of(1, 2)
+    masks = blocks(slice(0, 5), slice(4, 10))
+    masks[0] *= 0.1
+    ids = panoptic_of(cls_scores, masks, iou_thr=threshold)
+    thing = 1 + INSTANCE_OFFSET
+    assert ids == 4 * [thing if kept else CLASSES] + 6 * [2]
+
+
+def test_a_refused_thing_takes_no_number():
+    # The middle thing loses most of its mask to the others.
+    masks = blocks(slice(0, 5), slice(3, 7), slice(5, 10))
+    masks[1] *= 0.1
+    ids = panoptic_of(sure_of(1, 3, 4), masks)
+    assert ids == 5 * [1 + INSTANCE_OFFSET] + 5 * [4 + 2 * INSTANCE_OFFSET]
+
+
+def test_pixels_won_below_half_belong_to_the_share_but_stay_void():
+    # Alone, the query wins all ten columns, and covers five of them.
+    masks = blocks(slice(0, 5))
+    ids = panoptic_of(sure_of(2), masks, iou_thr=1.9)
+    assert ids == 5 * [2] + 5 * [CLASSES]
+    assert panoptic_of(sure_of(2), masks, iou_thr=2.1) == [CLASSES] * 10
+
+
+def test_an_empty_mask_leaves_no_segment():
+    ids = panoptic_of(sure_of(1, 2), blocks(slice(0, 0), slice(0, 4)))
+    assert ids == 4 * [2] + 6 * [CLASSES]
+
+
+def test_masks_are_resized_as_logits_in_two_steps():
+    cls_scores, mask_preds = make_logits(12, PADDED)
+    once = F.interpolate(
+        mask_preds[None], PADDED['ori_shape'][:2], mode='bilinear'
+    )[0]
+    twice = resized(mask_preds, PADDED)
+    result = make_head(max_per_image=72)(
+        'instance', cls_scores, mask_preds, PADDED
+    )
+    masks = {mask.numpy().tobytes() for mask in result.masks}
+    assert masks == {(mask > 0).tobytes() for mask in twice}
+    assert masks != {(mask > 0).numpy().tobytes() for mask in once}
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_half_precision_logits_are_fused_in_float32(task):
+    cls_scores, mask_preds = (x.bfloat16() for x in make_logits())
+    half = make_head()(task, cls_scores, mask_preds, PLAIN)
+    full = make_head()(task, cls_scores.float(), mask_preds.float(), PLAIN)
+    for key, value in full.items():
+        assert getattr(half, key).equal(value)
+
+
+def test_an_unknown_task_is_refused():
+    with pytest.raises(ValueError, match="'depth'"):
+        make_head()('depth', *make_logits(), PLAIN)
+
+
+def test_the_fusion_head_adds_nothing_to_a_checkpoint():
+    assert not make_head().state_dict()

@@ -1,0 +1,179 @@
+"""Pictures in, results out; and weights that do not fit."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from tests.model_configs import METAINFO, tiny_model
+from pycocotools import mask as coco_mask
+
+from projects.oneformer.checkpoint import load_weights
+from projects.oneformer.inferencer import OneFormerInferencer, describe
+
+PIPELINE = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='Resize', scale=(96, 64), keep_ratio=True, backend='pillow'),
+    dict(type='LoadPanopticSegments'),
+    dict(type='EvalTargets'),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_path', 'ori_shape', 'img_shape', 'segments_info'),
+    ),
+]
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp('weights') / 'training.pth'
+    init_default_scope('mmdet')
+    model = MODELS.build(tiny_model(training=True))
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
+
+
+def config():
+    return Config(
+        dict(
+            model=tiny_model(training=True, object_mask_thr=0.0),
+            test_dataloader=dict(dataset=dict(pipeline=PIPELINE)),
+        )
+    )
+
+
+@pytest.fixture(scope='module')
+def inferencer(weights):
+    return OneFormerInferencer(config(), weights, device='cpu')
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(0).integers(
+        0, 256, (40, 52, 3), dtype=np.uint8
+    )
+
+
+def test_the_inference_model_has_no_text_branch(inferencer):
+    assert inferencer.model.panoptic_head.text_mapper is None
+    assert not inferencer.model.training
+
+
+def test_results_have_the_size_of_the_picture(inferencer, picture):
+    (sample,) = inferencer(picture)
+    assert sample.pred_panoptic_seg.sem_seg.shape == (1, 40, 52)
+    assert sample.pred_sem_seg.sem_seg.shape == (1, 40, 52)
+    assert sample.pred_instances.masks.shape[1:] == (40, 52)
+
+
+def test_only_the_tasks_asked_are_answered(inferencer, picture):
+    (sample,) = inferencer(picture, tasks='semantic')
+    assert 'pred_sem_seg' in sample
+    assert 'pred_panoptic_seg' not in sample
+    assert 'pred_instances' not in sample
+
+
+def test_a_file_and_its_pixels_give_the_same(inferencer, picture, tmp_path):
+    path = tmp_path / 'picture.png'
+    cv2.imwrite(str(path), picture)
+    (of_file,) = inferencer(path, tasks='semantic')
+    (of_array,) = inferencer(picture, tasks='semantic')
+    assert torch.equal(
+        of_file.pred_sem_seg.sem_seg, of_array.pred_sem_seg.sem_seg
+    )
+
+
+def test_pictures_of_mixed_sizes_come_back_in_order(inferencer, picture):
+    pictures = [picture, picture[:32], picture[:, :20]]
+    shapes = [
+        tuple(sample.pred_sem_seg.sem_seg.shape[1:])
+        for sample in inferencer(pictures, tasks='semantic', batch_size=2)
+    ]
+    assert shapes == [(40, 52), (32, 52), (40, 20)]
+
+
+def test_an_array_of_floats_is_refused(inferencer, picture):
+    with pytest.raises(ValueError, match='Expected an array uint8'):
+        next(inferencer(picture / 255))
+
+
+def test_an_unknown_task_is_refused(inferencer, picture):
+    with pytest.raises(ValueError, match="Unknown task 'depth'"):
+        next(inferencer(picture, tasks='depth'))
+
+
+def test_a_missing_picture_is_named(inferencer):
+    with pytest.raises(FileNotFoundError, match=r'nothing\.jpg'):
+        next(inferencer('nothing.jpg'))
+
+
+def test_a_file_that_is_no_picture_is_named(inferencer, tmp_path):
+    path = tmp_path / 'text.jpg'
+    path.write_text('no picture')
+    with pytest.raises(ValueError, match=r'text\.jpg cannot be read'):
+        next(inferencer(path))
+
+
+def test_weights_of_another_model_are_refused_and_nothing_is_loaded(weights):
+    model = MODELS.build(tiny_model(training=False))
+    with torch.no_grad():
+        model.panoptic_head.cls_embed.weight.zero_()
+    state = torch.load(weights, weights_only=True)['state_dict']
+    state['panoptic_head.cls_embed.bias'] = torch.zeros(3)
+    del state['panoptic_head.level_embed.weight']
+    state['neck.weight'] = torch.zeros(1)
+    other = weights.with_name('other.pth')
+    torch.save(state, other)
+    with pytest.raises(ValueError) as error:
+        load_weights(model, str(other))
+    for part in (
+        'does not fit this config',
+        '1 missing, as panoptic_head.level_embed.weight',
+        '1 left over, as neck.weight',
+        'cls_embed.bias (3,) for (7,)',
+    ):
+        assert part in str(error.value)
+    assert not model.panoptic_head.cls_embed.weight.any()
+
+
+def test_missing_weights_are_named(weights):
+    with pytest.raises(FileNotFoundError, match=r'none\.pth'):
+        load_weights(torch.nn.Linear(1, 1), str(weights / 'none.pth'))
+
+
+def sample_of_a_cat_and_the_sky():
+    """Two rows of sky, a cat of two pixels below, and void."""
+    cat = torch.zeros(3, 4, dtype=torch.bool)
+    cat[2, 1:3] = True
+    panoptic = torch.full((3, 4), 6)
+    panoptic[:2] = 2
+    panoptic[cat] = 1 + 1000
+    sample = DetDataSample(
+        pred_panoptic_seg=PixelData(sem_seg=panoptic[None]),
+        pred_instances=InstanceData(
+            masks=torch.stack([cat, ~cat]),
+            labels=torch.tensor([1, 3]),
+            scores=torch.tensor([0.9, 0.2]),
+        ),
+    )
+    return sample, cat
+
+
+def test_a_panoptic_result_is_described_segment_by_segment():
+    sample, cat = sample_of_a_cat_and_the_sky()
+    sky, animal = describe(sample, 'panoptic', METAINFO)
+    assert (sky['class'], sky['is_thing'], sky['area']) == ('sky', False, 8)
+    assert sky['bbox'] == [0, 0, 4, 2]
+    assert (animal['class'], animal['is_thing']) == ('cat', True)
+    decoded = coco_mask.decode(animal['segmentation'])
+    assert np.array_equal(decoded, cat.numpy())
+
+
+def test_instances_below_the_threshold_are_not_described():
+    sample, _ = sample_of_a_cat_and_the_sky()
+    (animal,) = describe(sample, 'instance', METAINFO, score_thr=0.3)
+    assert (animal['class'], animal['score']) == ('cat', 0.9)
+    assert len(describe(sample, 'instance', METAINFO, score_thr=0.1)) == 2
