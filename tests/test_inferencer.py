@@ -9,11 +9,11 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
-from tests.model_configs import METAINFO, tiny_model
 from pycocotools import mask as coco_mask
 
 from projects.oneformer.checkpoint import load_weights
 from projects.oneformer.inferencer import OneFormerInferencer, describe
+from tests.model_configs import METAINFO, tiny_model
 
 PIPELINE = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),

@@ -15,9 +15,6 @@ import torch
 
 ROOT = Path(__file__).parent.parent
 CONFIG = 'configs/oneformer_r18_demo.py'
-sys.path.insert(0, str(ROOT / 'tools' / 'misc'))
-
-from make_demo_data import make_demo_data  # noqa: E402
 
 
 def run(*command, check=True, **variables):
@@ -56,7 +53,8 @@ def tool(name, *arguments, check=True):
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data') / 'shapes'
-    make_demo_data(folder, num_train=8, num_val=3, size=64, seed=0)
+    numbers = ('--train', 8, '--val', 3, '--size', 64)
+    tool('misc/make_demo_data.py', folder, *numbers)
     return folder
 
 
@@ -92,7 +90,9 @@ def trained(options, tmp_path_factory):
     return work_dir, process
 
 
-@pytest.mark.parametrize('name', ['train.py', 'test.py', 'infer.py', 'demo.py'])
+@pytest.mark.parametrize(
+    'name', ['train.py', 'test.py', 'infer.py', 'demo.py']
+)
 def test_help_comes_without_loading_torch(name):
     process = run(sys.executable, '-X', 'importtime', f'tools/{name}', '-h')
     assert 'Example: ' in process.stdout
@@ -142,7 +142,8 @@ def test_testing_loads_a_training_checkpoint_without_a_warning(
 def test_two_processes_train_and_test_on_the_cpu(options, tmp_path):
     script = ROOT / 'tools' / 'dist_train.sh'
     process = run(
-        *(script, CONFIG, 2, '--work-dir', tmp_path, *options), PORT=free_port()
+        *(script, CONFIG, 2, '--work-dir', tmp_path, *options),
+        PORT=free_port(),
     )
     assert 'GPU number: 2' in process.stdout or '[2/2]' in process.stdout
     checkpoint = tmp_path / 'iter_2.pth'

@@ -87,6 +87,16 @@ def build_runner(config, args: argparse.Namespace):
     return Runner.from_cfg(config)
 
 
+def finish() -> None:
+    """Let the processes of a distributed run end together."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        # One that left earlier would abort those that still talk to it.
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def _config_options() -> type[argparse.Action]:
     from mmengine.config import DictAction
 

@@ -6,7 +6,7 @@ Example: python tools/test.py configs/oneformer_swin-t_coco.py model.pth
 import argparse
 import sys
 
-from _cli import add_run_options, build_runner, load_config
+from _cli import add_run_options, build_runner, finish, load_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,6 +49,7 @@ def main() -> None:
             DumpDetResults(out_file_path=args.out)
         )
     runner.test()
+    finish()
 
 
 if __name__ == '__main__':

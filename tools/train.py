@@ -6,7 +6,7 @@ Example: python tools/train.py configs/oneformer_swin-t_coco.py --amp
 import argparse
 import sys
 
-from _cli import add_run_options, build_runner, load_config
+from _cli import add_run_options, build_runner, finish, load_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,6 +58,7 @@ def main() -> None:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
     build_runner(config, args).train()
+    finish()
 
 
 def use_mixed_precision(config, dtype: str) -> None:

@@ -10,4 +10,4 @@ if not only_reporting():
     check_stack()
     ensure_mmcv_ops()
 
-    from . import datasets, engine, evaluation, models, text  # noqa: F401
+    from . import datasets, engine, evaluation, models, text

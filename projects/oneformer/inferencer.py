@@ -5,8 +5,9 @@ from os import PathLike
 
 import numpy as np
 import torch
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
-from mmdet.structures import INSTANCE_OFFSET, DetDataSample
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope

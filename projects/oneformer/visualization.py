@@ -21,7 +21,8 @@ import cv2
 import matplotlib
 import numpy as np
 import torch
-from mmdet.structures import INSTANCE_OFFSET, DetDataSample
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image, ImageDraw, ImageFont
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from mmdet.structures import INSTANCE_OFFSET
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch import Tensor
 from torch.nn import functional as F
 

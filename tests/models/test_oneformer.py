@@ -4,7 +4,6 @@ import logging
 
 import pytest
 import torch
-from mmdet.registry import MODELS
 from mmengine.runner import load_checkpoint, save_checkpoint
 from torch import Tensor, nn
 
@@ -340,7 +339,7 @@ def test_labels_of_things_follow_from_the_metainfo():
     names, things = read_metainfo(METAINFO)
     assert names == METAINFO['classes']
     assert things == [1, 3, 4]
-    model = MODELS.build(tiny_model(training=False))
+    model = build_model(tiny_model(training=False))
     is_thing = model.panoptic_fusion_head.is_thing
     assert is_thing.nonzero()[:, 0].tolist() == things
 

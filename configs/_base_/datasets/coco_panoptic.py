@@ -70,9 +70,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(
-        type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'
-    ),
+    dict(type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'),
     dict(type='LoadPanopticSegments'),
     dict(type='EvalTargets'),
     dict(

@@ -6,7 +6,6 @@ network is timm's, brought in by mmpretrain.
 
 _base_ = './oneformer_r18_tiny.py'
 
-custom_imports = dict(imports=['projects.oneformer', 'mmpretrain.models'])
 model = dict(
     data_preprocessor=dict(
         mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from hotcoco.panoptic import PanopticEval
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.evaluation.metrics.coco_panoptic_metric import print_panoptic_table
 from mmdet.registry import METRICS
-from mmdet.structures import INSTANCE_OFFSET
 from mmengine.evaluator import BaseMetric
 from pycocotools import mask as coco_mask
 

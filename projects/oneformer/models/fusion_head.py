@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
-from mmdet.structures import INSTANCE_OFFSET
 from mmdet.structures.mask import mask2bbox
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData, PixelData
