@@ -195,8 +195,7 @@ def test_the_semantic_png_follows_from_the_panoptic_one(root, split):
         ids = read_ids(root, split, picture['file_name'])
         expected = np.full(ids.shape, 255)
         for segment in picture['segments_info']:
-            if not segment['iscrowd']:
-                expected[ids == segment['id']] = segment['category_id'] - 1
+            expected[ids == segment['id']] = segment['category_id'] - 1
         semantic = read_png(root, 'semantic', split, picture['file_name'])
         assert semantic.dtype == np.uint8
         np.testing.assert_array_equal(semantic, expected)

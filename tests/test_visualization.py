@@ -248,12 +248,12 @@ def test_ground_truth_has_a_mask_and_no_score_for_each_thing(id_map, sample):
     assert 'scores' not in instances
 
 
-def test_a_crowd_is_a_panoptic_segment_only(id_map, segments_info):
+def test_a_crowd_has_its_class_and_is_no_instance(id_map, segments_info):
     segments_info[0]['iscrowd'] = 1
     sample = ground_truth_sample(id_map, segments_info, num_classes=3)
     crowd = id_map == 7
     assert (sample.pred_panoptic_seg.sem_seg[0].numpy()[crowd] == 1000).all()
-    assert (sample.pred_sem_seg.sem_seg[0].numpy()[crowd] == 3).all()
+    assert (sample.pred_sem_seg.sem_seg[0].numpy()[crowd] == 0).all()
     assert len(sample.pred_instances) == 1
 
 

@@ -106,8 +106,8 @@ def ground_truth_sample(
 ) -> DetDataSample:
     """Put a panoptic annotation where :func:`draw_result` looks for results.
 
-    A crowd is a segment of the panoptic picture, is no instance, and is void
-    in the semantic picture.
+    A crowd is a segment of the panoptic picture and has its class in the
+    semantic one, but is no instance.
 
     Args:
         id_map (np.ndarray): Segment ids, (H, W).
@@ -128,10 +128,8 @@ def ground_truth_sample(
         panoptic[mask] = label
         if segment['is_thing']:
             panoptic[mask] += number * INSTANCE_OFFSET
-        if segment['iscrowd']:
-            continue
         semantic[mask] = label
-        if segment['is_thing']:
+        if segment['is_thing'] and not segment['iscrowd']:
             masks.append(mask)
             labels.append(label)
     instances = InstanceData(

@@ -4,9 +4,10 @@
 
 Every picture has 2 to 6 things (discs, squares, triangles, stars) in front
 of 2 to 4 sorts of stuff (sky, grass, wall, water). A class is told by its
-shape and its texture; the colours vary. Things hide parts of each other,
-some pictures hold a crowd (one segment of many tiny things, ``iscrowd`` 1),
-some an unlabelled patch or border. The result is in the COCO panoptic layout:
+shape and its texture; its colours are usual rather than certain. Things hide
+parts of each other, some pictures hold a crowd (one segment of many tiny
+things, ``iscrowd`` 1), some an unlabelled patch or border. The result is in
+the COCO panoptic layout:
 
     OUT_DIR/{train,val}/000001.jpg
     OUT_DIR/annotations/panoptic_{train,val}.json  and  .../000001.png
@@ -14,8 +15,8 @@ some an unlabelled patch or border. The result is in the COCO panoptic layout:
     OUT_DIR/annotations/semantic_{train,val}/000001.png
 
 A panoptic PNG stores the segment id ``R + 256 G + 65536 B``, 0 is void. A
-semantic PNG stores the index of the class in the list of categories, 255 is
-void or crowd. The same arguments always give the same files, and a picture
+semantic PNG stores the index of the class in the list of categories, of
+crowds, too; 255 is void. The same arguments always give the same files, and a picture
 depends on the seed, its split and its position only.
 """
 
@@ -61,6 +62,10 @@ VOID_CLASS = 255
 UNIT_SIZE = 128
 DIAMETERS = (22, 54)
 TINY_DIAMETERS = (6, 9)
+# Degrees: a class has its usual hues, which overlap with those of others.
+HUES = (0, 90, 180, 270)
+HUE_DEVIATION = 35
+ODD_HUE_SHARE = 0.2
 MIN_VISIBLE_SHARE = 0.3
 MIN_VISIBLE_AREA = 40
 MIN_STUFF_AREA = 250
@@ -181,6 +186,12 @@ class Thing(NamedTuple):
         """Area in pixels if nothing hides it."""
         return OUTLINES[self.label].area * (self.radius / grid.pixel) ** 2
 
+    def _hue(self, rng: np.random.Generator) -> float:
+        """Mostly near the hue of the class, at times any, in degrees."""
+        if rng.random() < ODD_HUE_SHARE:
+            return rng.uniform(0, 360)
+        return rng.normal(HUES[self.label], HUE_DEVIATION) % 360
+
     def paint(
         self, rng: np.random.Generator, image: np.ndarray, grid: Grid
     ) -> None:
@@ -189,7 +200,7 @@ class Thing(NamedTuple):
         distance = self.distance(grid)
         hsv = np.array(
             [
-                rng.uniform(0, 360),
+                self._hue(rng),
                 rng.uniform(0.55, 0.9),
                 rng.uniform(0.8, 1.0),
             ],
@@ -655,8 +666,7 @@ def _panoptic_png(segments: list[Segment], ids: list[int]) -> np.ndarray:
 def _semantic_png(segments: list[Segment]) -> np.ndarray:
     png = np.full(segments[0].mask.shape, VOID_CLASS, np.uint8)
     for segment in segments:
-        if not segment.iscrowd:
-            png[segment.mask] = segment.label
+        png[segment.mask] = segment.label
     return png
 
 

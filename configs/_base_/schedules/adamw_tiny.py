@@ -8,7 +8,7 @@ train_cfg = dict(
 )
 optim_wrapper = dict(
     # Fused: on a CPU the update of the token embedding is a large part.
-    optimizer=dict(lr=5e-4, fused=True),
+    optimizer=dict(lr=7e-4, fused=True),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))),
     clip_grad=dict(max_norm=1.0, norm_type=2),
 )
