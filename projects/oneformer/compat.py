@@ -119,6 +119,35 @@ def ensure_mmcv_ops() -> None:
     _repeat_failed_imports()
 
 
+def trust_mmengine_checkpoints() -> None:
+    """Let PyTorch load what mmengine writes into its checkpoints.
+
+    Beside weights these hold the history of the log, which PyTorch 2.6 and
+    later refuse to load unless its types are declared safe. OneDL's mmengine
+    declares them, the original one does not.
+    """
+    checkpoint = importlib.import_module('mmengine.runner.checkpoint')
+    if hasattr(checkpoint, '_safe_torch_load'):
+        return
+    torch = importlib.import_module('torch')
+    numpy = importlib.import_module('numpy')
+    logging = importlib.import_module('mmengine.logging')
+    # What rebuilds arrays and numbers; NumPy 2 moved them.
+    array = numpy.zeros(())
+    reconstruct, scalar = array.__reduce__()[0], array[()].__reduce__()[0]
+    torch.serialization.add_safe_globals(
+        [
+            logging.HistoryBuffer,
+            getattr,  # its statistics, which are stored as methods
+            numpy.ndarray,
+            numpy.dtype,
+            reconstruct,
+            scalar,
+            *(type(numpy.dtype(code)) for code in numpy.typecodes['All']),
+        ]
+    )
+
+
 def has_compiled_ops() -> bool:
     """Whether mmcv was installed with compiled operators (not loaded)."""
     mmcv = importlib.util.find_spec('mmcv')

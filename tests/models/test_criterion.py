@@ -179,7 +179,15 @@ def test_an_image_without_objects_leaves_the_masks_of_the_others_alone(
     assert not both['loss_cls'].isclose(alone['loss_cls'])
 
 
-def test_losses_are_float32_under_autocast(criterion):
+def test_losses_are_float32_under_autocast(criterion, monkeypatch):
+    seen, draw_points = [], criterion.draw_points
+
+    def record(logits):
+        seen.append(logits.dtype)
+        return draw_points(logits)
+
+    monkeypatch.setattr(criterion, 'draw_points', record)
     with torch.autocast('cpu', torch.bfloat16):
         losses = criterion(*make_predictions(1, 1), [make_target(0, 2)])
+    assert seen == [torch.float32]
     assert {loss.dtype for loss in losses.values()} == {torch.float32}

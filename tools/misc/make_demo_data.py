@@ -16,8 +16,8 @@ the COCO panoptic layout:
 
 A panoptic PNG stores the segment id ``R + 256 G + 65536 B``, 0 is void. A
 semantic PNG stores the index of the class in the list of categories, of
-crowds, too; 255 is void. The same arguments always give the same files, and a picture
-depends on the seed, its split and its position only.
+crowds, too; 255 is void. The same arguments always give the same files, and a
+picture depends on the seed, its split and its position only.
 """
 
 import argparse
