@@ -60,13 +60,13 @@ VOID_CLASS = 255
 # All lengths below are in pixels of a picture of this size, and are scaled
 # to the size asked for.
 UNIT_SIZE = 128
-DIAMETERS = (22, 54)
+DIAMETERS = (24, 56)
 TINY_DIAMETERS = (6, 9)
 # Degrees: a class has its usual hues, which overlap with those of others.
 HUES = (0, 90, 180, 270)
-HUE_DEVIATION = 35
-ODD_HUE_SHARE = 0.2
-MIN_VISIBLE_SHARE = 0.3
+HUE_DEVIATION = 25
+ODD_HUE_SHARE = 0.1
+MIN_VISIBLE_SHARE = 0.4
 MIN_VISIBLE_AREA = 40
 MIN_STUFF_AREA = 250
 CROWD_SHARE = 0.15
@@ -500,7 +500,7 @@ def _photograph(
 
 def make_demo_data(
     out_dir: str | Path,
-    num_train: int = 240,
+    num_train: int = 320,
     num_val: int = 60,
     size: int = 128,
     seed: int = 0,
@@ -694,7 +694,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out_dir', metavar='OUT_DIR', help='folder to make')
     parser.add_argument(
-        '--train', type=int, default=240, help='pictures to train on'
+        '--train', type=int, default=320, help='pictures to train on'
     )
     parser.add_argument(
         '--val', type=int, default=60, help='pictures to validate on'
