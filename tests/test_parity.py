@@ -20,7 +20,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
-from mmengine import Config
+from mmengine import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -72,7 +72,7 @@ class Pair(NamedTuple):
     ours: nn.Module
 
 
-def make_pair(cfg: Config, **oracle_options) -> Pair:
+def make_pair(cfg: ConfigDict, **oracle_options) -> Pair:
     """Build both networks with random weights that are the same."""
     torch.manual_seed(2)
     num_classes = len(cfg.metainfo['classes'])
@@ -114,7 +114,7 @@ def tiny_pair(training: bool) -> Pair:
     )
 
 
-def shipped_model(name: str, num_classes: int, training: bool) -> Config:
+def shipped_model(name: str, num_classes: int, training: bool) -> ConfigDict:
     """Return a model config of the project, without pretrained weights."""
     register_all_modules()
     cfg = Config.fromfile(CONFIGS / '_base_' / 'models' / f'{name}.py').model

@@ -98,8 +98,12 @@ def test_results_have_the_size_asked_for(inference, rescale, size):
 
 @torch.no_grad()
 @pytest.mark.parametrize('task', TASKS)
-def test_a_sample_is_asked_the_task_it_carries(inference, task):
+def test_a_sample_is_asked_the_task_it_carries_alone(
+    inference, task, monkeypatch
+):
+    query_init = count_calls(inference.panoptic_head.query_init, monkeypatch)
     (sample,) = inference.predict(images(1, *SIZE), samples_for(task))
+    assert len(query_init) == 1
     found = [field for field in RESULT_FIELDS.values() if field in sample]
     assert found == [RESULT_FIELDS[task]]
 

@@ -1,8 +1,8 @@
-"""A short run for tiny models: 2200 iterations, one learning rate for all."""
+"""A short run for tiny models: 1600 iterations, one learning rate for all."""
 
 _base_ = './adamw.py'
 
-max_iters = 2200
+max_iters = 1600
 train_cfg = dict(
     type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters
 )
