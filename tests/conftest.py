@@ -11,7 +11,8 @@ import torch
 # First, since it makes mmcv.ops importable for every test that follows.
 importlib.import_module('projects.oneformer')
 
-torch.set_num_threads(2)
+# The models of the tests are too small to gain from more.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -368,6 +368,11 @@ def test_metainfo_that_contradicts_itself_is_refused(metainfo, message):
         read_metainfo(metainfo)
 
 
+def test_a_model_without_a_task_is_refused():
+    with pytest.raises(ValueError, match='at least one task'):
+        build_model(tiny_model(training=False, tasks=[]))
+
+
 def test_an_unknown_option_of_test_cfg_is_refused():
     with pytest.raises(TypeError, match='object_mask_threshold'):
         build_model(tiny_model(object_mask_threshold=0.5))

@@ -70,6 +70,11 @@ class OneFormer(BaseDetector):
         tasks = test_cfg.pop('tasks', TASKS)
         tasks = (tasks,) if isinstance(tasks, str) else tuple(tasks)
         self.tasks = tuple(check_task(task) for task in tasks)
+        if not self.tasks:
+            raise ValueError(
+                'Expected at least one task as test_cfg.tasks of the model, '
+                f'got none: choose among {", ".join(TASKS)}.'
+            )
 
         self.backbone = MODELS.build(backbone)
         if neck is not None:
