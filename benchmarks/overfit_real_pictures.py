@@ -28,6 +28,7 @@ def parse_args() -> argparse.Namespace:
         '--split', default='val2017', help='name of pictures and annotations'
     )
     parser.add_argument('--iterations', type=int, default=600)
+    parser.add_argument('--weights', help='checkpoint to begin with')
     parser.add_argument('--long-side', type=int, default=512, help='pixels')
     parser.add_argument(
         '--work-dir', type=Path, default=Path('work_dirs/overfit')
@@ -70,6 +71,7 @@ def main() -> None:
         loaders[name] = loader
     config.test_dataloader = loaders['val']
     config.work_dir = str(args.work_dir)
+    config.load_from = args.weights
     config.train_cfg.update(
         max_iters=args.iterations, val_interval=args.iterations
     )
