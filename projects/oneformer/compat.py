@@ -127,25 +127,28 @@ def trust_mmengine_checkpoints() -> None:
     declares them, the original one does not.
     """
     checkpoint = importlib.import_module('mmengine.runner.checkpoint')
-    if hasattr(checkpoint, '_safe_torch_load'):
-        return
-    torch = importlib.import_module('torch')
+    if not hasattr(checkpoint, '_safe_torch_load'):
+        torch = importlib.import_module('torch')
+        torch.serialization.add_safe_globals(mmengine_checkpoint_types())
+
+
+def mmengine_checkpoint_types() -> list:
+    """Return what a checkpoint of mmengine holds beside weights."""
     numpy = importlib.import_module('numpy')
     logging = importlib.import_module('mmengine.logging')
     # What rebuilds arrays and numbers; NumPy 2 moved them.
     array = numpy.zeros(())
     reconstruct, scalar = array.__reduce__()[0], array[()].__reduce__()[0]
-    torch.serialization.add_safe_globals(
-        [
-            logging.HistoryBuffer,
-            getattr,  # its statistics, which are stored as methods
-            numpy.ndarray,
-            numpy.dtype,
-            reconstruct,
-            scalar,
-            *(type(numpy.dtype(code)) for code in numpy.typecodes['All']),
-        ]
-    )
+    return [
+        logging.HistoryBuffer,
+        getattr,  # its statistics, which are stored as methods
+        slice,
+        numpy.ndarray,
+        numpy.dtype,
+        reconstruct,
+        scalar,
+        *(type(numpy.dtype(code)) for code in numpy.typecodes['All']),
+    ]
 
 
 def has_compiled_ops() -> bool:

@@ -1,13 +1,14 @@
-"""Weights of the OneFormer in Hugging Face's ``transformers``, before 5.
+"""Weights of the OneFormer in Hugging Face's ``transformers``.
 
-The layout of the files under ``shi-labs`` on the Hub, with a Swin backbone.
+The layout of the files under ``shi-labs`` on the Hub, with a Swin or DiNAT
+backbone. In memory it has these names before version 5 only.
 """
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from .key_table import Row, convert, with_prefix
+from .key_table import Row, convert, convert_back, with_prefix
 
 _QKV = ('query', 'key', 'value')
 
@@ -26,6 +27,12 @@ def to_unfold_order(tensor: Tensor) -> Tensor:
     """
     cells = tensor.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :]
     return cells.transpose(-1, -2).flatten(-2)
+
+
+def from_unfold_order(tensor: Tensor) -> Tensor:
+    """Undo :func:`to_unfold_order`."""
+    cells = tensor.unflatten(-1, (-1, 4)).transpose(-1, -2)
+    return cells[..., [0, 2, 1, 3], :].flatten(-2)
 
 
 _SWIN_BLOCK = with_prefix(
@@ -52,15 +59,43 @@ _SWIN = [
         'encoder.layers.{i}.downsample.norm.*',
         'stages.{i}.downsample.norm.*',
         change=to_unfold_order,
+        undo=from_unfold_order,
     ),
     Row(
         'encoder.layers.{i}.downsample.reduction.weight',
         'stages.{i}.downsample.reduction.weight',
         change=to_unfold_order,
+        undo=from_unfold_order,
     ),
     *(
         Row(f'hidden_states_norms.stage{i + 1}.*', f'norm{i}.*')
         for i in range(4)
+    ),
+]
+
+# Where it is not among the rows of Swin.
+_DINAT = [
+    Row(
+        'embeddings.patch_embeddings.projection.{i}.*',
+        'patch_embed.proj.{i}.*',
+    ),
+    *with_prefix(
+        'encoder.levels.{i}.layers.{j}.',
+        'levels.{i}.blocks.{j}.',
+        [
+            Row('layernorm_before.*', 'norm1.*'),
+            Row('attention.self.rpb', 'attn.rpb'),
+            Row('attention.self.{part}.*', 'attn.qkv.*', parts=_QKV),
+            Row('attention.output.dense.*', 'attn.proj.*'),
+            Row('layernorm_after.*', 'norm2.*'),
+            Row('intermediate.dense.*', 'mlp.fc1.*'),
+            Row('output.dense.*', 'mlp.fc2.*'),
+        ],
+    ),
+    Row('encoder.levels.{i}.downsample.norm.*', 'levels.{i}.downsample.norm.*'),
+    Row(
+        'encoder.levels.{i}.downsample.reduction.weight',
+        'levels.{i}.downsample.reduction.weight',
     ),
 ]
 
@@ -168,7 +203,7 @@ _TEXT_MAPPER = [
 ]
 
 TABLE = [
-    *with_prefix('pixel_level_module.encoder.', 'backbone.', _SWIN),
+    *with_prefix('pixel_level_module.encoder.', 'backbone.', _SWIN + _DINAT),
     *with_prefix(
         'pixel_level_module.decoder.',
         'panoptic_head.pixel_decoder.',
@@ -184,6 +219,7 @@ TABLE = [
         'criterion.logit_scale',
         'panoptic_head.contrastive_loss.logit_scale',
         change=Tensor.float,
+        undo=Tensor.double,
     ),
     Row('criterion.empty_weight', None),  # a setting of the criterion
 ]
@@ -201,9 +237,28 @@ def from_huggingface(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Returns:
         dict[str, Tensor]: The entries of ``OneFormer`` with mmdet's
-        ``SwinTransformer``.
+        ``SwinTransformer`` or with ``DiNAT``.
 
     Raises:
         ValueError: If there are entries of another model, or some lack.
     """
     return convert(state_dict, TABLE, optional_prefix='model.')
+
+
+def to_huggingface(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert ours for ``OneFormerForUniversalSegmentation``.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Entries of ``OneFormer``.
+
+    Returns:
+        dict[str, Tensor]: The entries as in the file; the text branch too, if
+        there is one, which that implementation computes differently.
+
+    Raises:
+        ValueError: If the backbone is neither Swin nor DiNAT.
+    """
+    return {
+        name if name.startswith('criterion.') else f'model.{name}': tensor
+        for name, tensor in convert_back(state_dict, TABLE).items()
+    }

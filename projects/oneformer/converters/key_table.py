@@ -24,16 +24,17 @@ class Row(NamedTuple):
     # joined along their first axis, in this order.
     parts: tuple[str, ...] = ()
     change: Callable[[Tensor], Tensor] | None = None  # of the joined tensor
+    undo: Callable[[Tensor], Tensor] | None = None  # the way back
 
-    def pattern(self) -> re.Pattern:
-        """Return the expression that the names of the source match."""
+    def pattern(self, name: str) -> re.Pattern:
+        """Return the expression that the names meant by ``name`` match."""
         wildcards = {
             '{i}': r'(?P<i>\d+)',
             '{j}': r'(?P<j>\d+)',
             '{part}': f'(?P<part>{"|".join(self.parts)})',
             '*': r'(?P<rest>[^.]+)',
         }
-        pieces = re.split(r'({i}|{j}|{part}|\*)', self.source)
+        pieces = re.split(r'({i}|{j}|{part}|\*)', name)
         return re.compile(
             ''.join(wildcards.get(piece, re.escape(piece)) for piece in pieces)
         )
@@ -73,7 +74,7 @@ def convert(
         ValueError: If no row matches a name, or a part to be joined is not
             there. The message lists the names.
     """
-    patterns = [(row.pattern(), row) for row in table]
+    patterns = [(row.pattern(row.source), row) for row in table]
     found: dict[str, dict[str | None, Tensor]] = {}  # target: part: tensor
     rows: dict[str, Row] = {}
     unknown = []
@@ -82,13 +83,13 @@ def convert(
         if row is None:
             unknown.append(name)
         elif row.target is not None:
-            target = row.target.replace('*', '{rest}').format(**wildcards)
+            target = _fill(row.target, wildcards)
             rows[target] = row
             found.setdefault(target, {})[wildcards.get('part')] = tensor
     if unknown:
         raise ValueError(
             f'{len(unknown)} of {len(state_dict)} entries are not known: '
-            f'{_listed(unknown)}. Are these the weights of another model?'
+            f'{listed(unknown)}. Are these the weights of another model?'
         )
     incomplete = [
         f'{target} without {part}'
@@ -98,13 +99,63 @@ def convert(
     ]
     if incomplete:
         raise ValueError(
-            f'{len(incomplete)} parts are missing: {_listed(incomplete)}. Is '
+            f'{len(incomplete)} parts are missing: {listed(incomplete)}. Is '
             'the file complete?'
         )
     return {
         target: _join(rows[target], tensors)
         for target, tensors in found.items()
     }
+
+
+def convert_back(
+    state_dict: Mapping[str, Tensor], table: Iterable[Row]
+) -> dict[str, Tensor]:
+    """Rename, change and split entries of ours into those of the source.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Entries under our names.
+        table (Iterable[Row]): As for :func:`convert`.
+
+    Returns:
+        dict[str, Tensor]: Entries under foreign names; what :func:`convert`
+        makes of them are the entries given.
+
+    Raises:
+        ValueError: If the source has no place for an entry. The message lists
+            the names.
+    """
+    patterns = [
+        (row.pattern(row.target), row)
+        for row in table
+        if row.target is not None
+    ]
+    converted, unknown = {}, []
+    for name, tensor in state_dict.items():
+        row, wildcards = _find(name, patterns)
+        if row is None:
+            unknown.append(name)
+            continue
+        assert row.change is None or row.undo is not None, row
+        tensor = row.undo(tensor) if row.undo else tensor
+        if row.parts:
+            tensors = tensor.chunk(len(row.parts))
+            for part, piece in zip(row.parts, tensors, strict=True):
+                source = _fill(row.source, dict(wildcards, part=part))
+                converted[source] = piece
+        else:
+            converted[_fill(row.source, wildcards)] = tensor
+    if unknown:
+        raise ValueError(
+            f'{len(unknown)} of {len(state_dict)} entries have no place in '
+            f'that layout: {listed(unknown)}. It holds a OneFormer with the '
+            'backbones of the paper only.'
+        )
+    return converted
+
+
+def _fill(name: str, wildcards: Mapping[str, str]) -> str:
+    return name.replace('*', '{rest}').format(**wildcards)
 
 
 def _find(
@@ -124,7 +175,8 @@ def _join(row: Row, tensors: dict[str | None, Tensor]) -> Tensor:
     return row.change(tensor) if row.change else tensor
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Return names for a message, the first ones only if they are many."""
     listed = ', '.join(names[:_MAX_NAMES])
     more = len(names) - _MAX_NAMES
     return f'{listed} and {more} more' if more > 0 else listed

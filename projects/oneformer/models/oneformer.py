@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..tasks import TASKS, check_task
 from .oneformer_head import PixelFeatures, predict_masks
+from .state_fitting import load_hook
 
 # Where the result of a task is found in a data sample.
 RESULT_FIELDS = dict(
@@ -38,6 +39,11 @@ class OneFormer(BaseDetector):
             the model is an inference model.
         test_cfg (dict, optional): ``tasks``, asked of samples that carry no
             ``task``, and options of the fusion head.
+        checkpoint_classes (Sequence[str], optional): For training that
+            starts from a file of another implementation, its class names in
+            label order: the rows of equal names are taken over into the class
+            head. By default those that the file gives, as folders of
+            transformers do; an empty list takes over none.
         neck (dict, optional): Config of a neck between backbone and head.
         data_preprocessor (dict, optional): Config of the preprocessor.
         init_cfg (dict, optional): Initialization config.
@@ -57,6 +63,7 @@ class OneFormer(BaseDetector):
         metainfo: dict,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
+        checkpoint_classes: Sequence[str] | None = None,
         neck: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -90,6 +97,9 @@ class OneFormer(BaseDetector):
                 **test_cfg,
             )
         )
+        self.checkpoint_classes = checkpoint_classes
+        # Weights of any known layout, see state_fitting.py.
+        self.register_load_state_dict_pre_hook(load_hook)
 
     def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Return backbone (and neck) features of (B, 3, H, W)."""

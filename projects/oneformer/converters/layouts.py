@@ -1,0 +1,63 @@
+"""Tell whose weights a state dict holds, by the names in it."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from .huggingface import from_huggingface
+from .reference import from_reference
+
+NATIVE = 'OpenMMLab'
+# One part that each layout cannot do without.
+_MARKS = {
+    'reference': ('sem_seg_head.predictor.', 'task_mlp.'),
+    'transformers': (
+        *('model.transformer_module.', 'transformer_module.'),
+        *('model.task_encoder.', 'task_encoder.'),
+    ),
+    NATIVE: ('panoptic_head.task_token.',),
+}
+_CONVERTERS = dict(reference=from_reference, transformers=from_huggingface)
+
+
+def layout_of(names: Iterable[str]) -> str | None:
+    """Return the layout that some names of entries belong to.
+
+    Args:
+        names (Iterable[str]): Names in a state dict.
+
+    Returns:
+        str | None: ``'reference'``, ``'transformers'``, ``'OpenMMLab'``
+        (ours), or None if these are not the weights of a OneFormer.
+    """
+    names = [name for name in names if isinstance(name, str)]
+    for layout, marks in _MARKS.items():
+        if any(name.startswith(marks) for name in names):
+            return layout
+    return None
+
+
+def to_native(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring the weights of a OneFormer under our names.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Entries of any known layout.
+
+    Returns:
+        dict[str, Tensor]: Entries under our names.
+
+    Raises:
+        ValueError: If these are not the weights of a OneFormer, or not all
+            of them belong to one.
+    """
+    layout = layout_of(state_dict)
+    if layout is None:
+        some = ', '.join(map(repr, list(state_dict)[:3]))
+        raise ValueError(
+            'These are not the weights of a OneFormer: expected the layout '
+            'of this package, of the reference or of transformers, got '
+            f'{len(state_dict)} entries such as {some}.'
+        )
+    if layout == NATIVE:
+        return dict(state_dict)
+    return _CONVERTERS[layout](state_dict)

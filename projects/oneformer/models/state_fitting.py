@@ -1,0 +1,260 @@
+"""Bring a state dict of any origin into the form that a OneFormer loads."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ..converters import NATIVE, layout_of, to_native
+from ..converters.key_table import listed
+
+TRAINING_PARTS = (
+    'panoptic_head.text_mapper.',
+    'panoptic_head.contrastive_loss.',
+)
+CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
+QUERIES = 'panoptic_head.query_embed.weight'
+_MAX_ROWS = 8  # class names in the report
+
+
+def fit_state_dict(
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    classes: Sequence[str] | None = None,
+    source: str = 'the state dict',
+) -> dict[str, Tensor]:
+    """Return the entries that ``model`` loads, all of them.
+
+    A model for inference needs every weight. A model for training keeps its
+    initial values where the checkpoint has none: for other classes, another
+    number of queries, the text branch (which released files of transformers
+    lack) or a part that was added, such as a neck. What happened is logged.
+
+    Args:
+        model (nn.Module): A ``OneFormer``. Not changed.
+        state_dict (Mapping[str, Tensor]): Weights in any known layout.
+        classes (Sequence[str], optional): Class names of the weights. The
+            rows of classes that the model has, too, are taken over.
+        source (str): What messages call the weights.
+
+    Returns:
+        dict[str, Tensor]: One entry for each of ``model.state_dict()``.
+
+    Raises:
+        ValueError: If these are weights of another model. The message says
+            what is missing, left over or of another shape.
+    """
+    try:
+        entries = to_native(state_dict)
+    except ValueError as error:
+        raise ValueError(f'{source}: {error}') from error
+    expected = model.state_dict()
+    trains = model.panoptic_head.criterion is not None
+    skipped = [
+        name
+        for name in entries
+        if name not in expected and name.startswith(TRAINING_PARTS)
+    ]
+    for name in skipped:
+        del entries[name]
+    fresh = _initial_values(entries, expected) if trains else {}
+    rows = []
+    if CLASS_HEAD[0] in fresh or (trains and classes):
+        rows = _take_over_rows(model, entries, expected, classes or (), fresh)
+    # Counters of norms, which older files lack.
+    counters = {
+        name: value
+        for name, value in expected.items()
+        if name.endswith('.num_batches_tracked') and name not in entries
+    }
+    fitted = entries | counters | fresh
+    _check(fitted, expected, entries, source)
+    _report(source, layout_of(state_dict), fitted, skipped, fresh, rows)
+    return {name: fitted[name] for name in expected}
+
+
+def _initial_values(
+    entries: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return what training begins with where a checkpoint has no weights."""
+    present = {_component(name) for name in entries}
+    return {
+        name: value
+        for name, value in expected.items()
+        if _component(name) not in present
+        or (
+            name in (*CLASS_HEAD, QUERIES)
+            and name in entries
+            and entries[name].shape != value.shape
+        )
+    }
+
+
+def _component(name: str) -> str:
+    """Return the part of the model that an entry belongs to."""
+    parts = name.split('.')
+    return '.'.join(parts[: 2 if parts[0] == 'panoptic_head' else 1])
+
+
+def _take_over_rows(
+    model: nn.Module,
+    entries: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    classes: Sequence[str],
+    fresh: dict[str, Tensor],
+) -> list[str]:
+    """Fill the class head with the rows of classes of equal names.
+
+    ``fresh`` receives the class head, unless it is the same already. "No
+    object", the last row, is taken over with any other.
+
+    Returns:
+        list[str]: Names of the classes taken over.
+    """
+    ours = tuple(model.class_names)
+    theirs = tuple(classes)
+    if theirs == ours or not all(name in entries for name in CLASS_HEAD):
+        return []
+    if len(theirs) + 1 != len(entries[CLASS_HEAD[1]]):
+        theirs = ()
+    shared = [name for name in ours if name in theirs]
+    targets = [ours.index(name) for name in shared]
+    sources = [theirs.index(name) for name in shared]
+    if shared:
+        targets.append(len(ours))
+        sources.append(len(theirs))
+    for name in CLASS_HEAD:
+        value = expected[name].clone()
+        value[targets] = entries[name][sources].to(value)
+        fresh[name] = value
+    return shared
+
+
+def _check(
+    fitted: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    entries: Mapping[str, Tensor],
+    source: str,
+) -> None:
+    missing = [name for name in expected if name not in fitted]
+    left_over = [name for name in fitted if name not in expected]
+    reshaped = [
+        f'{name} {tuple(fitted[name].shape)} for {tuple(value.shape)}'
+        for name, value in expected.items()
+        if name in fitted and fitted[name].shape != value.shape
+    ]
+    problems = [
+        f'{len(names)} {what}, as {names[0]}'
+        for what, names in (
+            ('missing', missing),
+            ('left over', left_over),
+            ('of another shape', reshaped),
+        )
+        if names
+    ]
+    if problems:
+        theirs, ours = describe_weights(entries), describe_weights(expected)
+        raise ValueError(
+            f'{source} does not fit this config: {"; ".join(problems)}. The '
+            f'file holds {theirs}; the config makes {ours}. Give the config '
+            'that the weights were trained with.'
+        )
+
+
+def describe_weights(entries: Mapping[str, Tensor]) -> str:
+    """Say what kind of model some weights, under our names, belong to."""
+    backbone = {
+        'backbone.patch_embed.projection.weight': 'Swin',
+        'backbone.patch_embed.proj.1.weight': 'DiNAT',
+        'backbone.downsample_layers.0.0.weight': 'ConvNeXt',
+        'backbone.conv1.weight': 'ResNet',
+    }
+    found = [
+        f'{kind} of {len(entries[name])} channels'
+        for name, kind in backbone.items()
+        if name in entries
+    ]
+    found = found[:1] or ['another backbone']
+    if found[0].startswith('ResNet'):  # the depth tells them apart
+        names = {n.rsplit('.', 2)[0] for n in entries if '.conv' in n}
+        blocks = [n for n in names if n.startswith('backbone.layer')]
+        found = [f'ResNet of {len(blocks)} blocks']
+    if QUERIES in entries:
+        found.append(f'{len(entries[QUERIES])} queries')
+    if CLASS_HEAD[1] in entries:
+        found.append(f'{len(entries[CLASS_HEAD[1]]) - 1} classes')
+    return ', '.join(found)
+
+
+def _report(
+    source: str,
+    layout: str,
+    fitted: Mapping[str, Tensor],
+    skipped: Sequence[str],
+    fresh: Mapping[str, Tensor],
+    rows: Sequence[str],
+) -> None:
+    """Log what was loaded, skipped and initialised anew."""
+    lines = [
+        f'Loaded {len(fitted) - len(fresh)} entries of {source} '
+        f'({layout} layout).'
+    ]
+    if skipped:
+        lines.append(
+            f'Skipped {len(skipped)} entries of the text branch, which only '
+            'training needs.'
+        )
+    if fresh:
+        parts = sorted({_component(name) for name in fresh})
+        lines.append(f'Initialised anew: {listed(parts)}.')
+    if CLASS_HEAD[0] in fresh:
+        known = ', '.join(rows[:_MAX_ROWS])
+        known += ', ...' if len(rows) > _MAX_ROWS else ''
+        lines.append(
+            f'The classes differ: {len(rows)} of '
+            f'{len(fresh[CLASS_HEAD[1]]) - 1} rows of the class head were '
+            f'taken over by name{f" ({known})" if rows else ""}.'
+        )
+    if layout != NATIVE or len(lines) > 1:
+        level = logging.WARNING if fresh else logging.INFO
+        print_log(' '.join(lines), logger='current', level=level)
+
+
+def load_hook(
+    model: nn.Module,
+    state_dict: dict,
+    prefix: str,
+    local_metadata: dict,
+    strict: bool,
+    *_,
+) -> None:
+    """Fit a state dict in place before ``model`` loads it.
+
+    A pre-hook of ``load_state_dict``, so that every loader of PyTorch and
+    mmengine takes what :func:`fit_state_dict` takes. With ``strict=False``,
+    which mmengine never passes on to modules, names are converted and nothing
+    is checked.
+    """
+    entries = {
+        name.removeprefix(prefix): state_dict[name]
+        for name in list(state_dict)
+        if name.startswith(prefix)
+    }
+    if set(entries) == {'model'}:  # a checkpoint of the reference
+        entries = dict(entries['model'])
+    if strict:
+        source = local_metadata.get('source') or 'The state dict'
+        classes = local_metadata.get('classes')
+        if layout_of(entries) != NATIVE and (
+            model.checkpoint_classes is not None
+        ):
+            classes = model.checkpoint_classes
+        fitted = fit_state_dict(model, entries, classes, source)
+    else:
+        fitted = to_native(entries) if layout_of(entries) else entries
+    for name in list(state_dict):
+        if name.startswith(prefix):
+            del state_dict[name]
+    for name, value in fitted.items():
+        state_dict[prefix + name] = value
