@@ -122,23 +122,35 @@ def _read_file(path: Path, map_location, trust_pickle: bool) -> dict:
         else:
             raise ValueError(_what_else(start))
     except pickle.UnpicklingError as error:
+        if 'truncated' in str(error):
+            raise _unreadable(path, error) from error
         raise ValueError(
             f'{path} was not read, since it holds more than weights and would '
             'run code to restore it. If you trust its origin: python '
             'tools/model_converters/convert_checkpoint.py --trust-pickle '
             f'{path} OUT.pth. ({_first_line(error)})'
         ) from error
-    except (EOFError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'{path} ({path.stat().st_size} bytes) cannot be read as a '
-            f'checkpoint: {_first_line(error)}. Is the download complete?'
-        ) from error
+    except (
+        EOFError,
+        IndexError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise _unreadable(path, error) from error
     if not isinstance(content, Mapping):
         raise ValueError(
             f'{path} is not a checkpoint: expected a dict of weights, got '
             f'{type(content).__name__}.'
         )
     return content
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f'{path} ({path.stat().st_size} bytes) cannot be read as a '
+        f'checkpoint: {_first_line(error)}. Is the download complete?'
+    )
 
 
 def _what_else(start: bytes) -> str:
@@ -239,9 +251,7 @@ def load_from_local(filename: str, map_location=None) -> dict:
     return read_checkpoint(filename, map_location)
 
 
-@CheckpointLoader.register_scheme(
-    prefixes=('http://', 'https://'), force=True
-)
+@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
 def load_from_http(filename: str, map_location=None) -> dict:
     """Download a checkpoint once, and read it as a local one."""
     target = Path(torch.hub.get_dir(), 'checkpoints')

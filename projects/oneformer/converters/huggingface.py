@@ -92,7 +92,9 @@ _DINAT = [
             Row('output.dense.*', 'mlp.fc2.*'),
         ],
     ),
-    Row('encoder.levels.{i}.downsample.norm.*', 'levels.{i}.downsample.norm.*'),
+    Row(
+        'encoder.levels.{i}.downsample.norm.*', 'levels.{i}.downsample.norm.*'
+    ),
     Row(
         'encoder.levels.{i}.downsample.reduction.weight',
         'levels.{i}.downsample.reduction.weight',

@@ -82,7 +82,10 @@ _RESNET = [
             f'res{stage + 1}.{{j}}.',
             f'layer{stage}.{{j}}.',
             [
-                *(Row(f'conv{k}.weight', f'conv{k}.weight') for k in (1, 2, 3)),
+                *(
+                    Row(f'conv{k}.weight', f'conv{k}.weight')
+                    for k in (1, 2, 3)
+                ),
                 *(Row(f'conv{k}.norm.*', f'bn{k}.*') for k in (1, 2, 3)),
                 Row('shortcut.weight', 'downsample.0.weight'),
                 Row('shortcut.norm.*', 'downsample.1.*'),
@@ -216,9 +219,7 @@ TABLE = [
     *with_prefix('sem_seg_head.predictor.', 'panoptic_head.', _PREDICTOR),
     Row('task_mlp.layers.{i}.*', 'panoptic_head.task_token.layers.{i}.*'),
     *with_prefix('', 'panoptic_head.text_mapper.', _TEXT_MAPPER),
-    Row(
-        'criterion.logit_scale', 'panoptic_head.contrastive_loss.logit_scale'
-    ),
+    Row('criterion.logit_scale', 'panoptic_head.contrastive_loss.logit_scale'),
     Row('criterion.empty_weight', None),  # a setting of the criterion
 ]
 

@@ -213,8 +213,8 @@ def _report(
         known += ', ...' if len(rows) > _MAX_ROWS else ''
         lines.append(
             f'The classes differ: {len(rows)} of '
-            f'{len(fresh[CLASS_HEAD[1]]) - 1} rows of the class head were '
-            f'taken over by name{f" ({known})" if rows else ""}.'
+            f'{len(fresh[CLASS_HEAD[1]]) - 1} were taken over by name'
+            f'{f" ({known})" if rows else ""}.'
         )
     if layout != NATIVE or len(lines) > 1:
         level = logging.WARNING if fresh else logging.INFO
