@@ -21,6 +21,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine import Config, ConfigDict
+from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -319,6 +320,32 @@ def test_the_tiny_network_agrees_from_picture_to_logits(tiny, size):
     for i in range(10):
         assert_close(cls_scores[i], theirs.cls_scores[i], 1.5e-4)
         assert_close(mask_preds[i], theirs.mask_preds[i], 3e-3, 2e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('size', [(70, 86), (66, 97)])
+def test_sizes_that_are_no_multiple_of_32_agree_without_padding(tiny, size):
+    pictures = images(1, 64, 96, seed=3)
+    pictures = nn.functional.interpolate(pictures, size)
+    theirs, _ = trace_oracle(tiny.oracle, pictures, ['semantic'])
+    ours = trace_ours(
+        tiny.ours, pictures, ['semantic'], theirs.attention_masks
+    )
+    assert_close(ours.feats[-1], theirs.feats[-1], 3e-5)
+    assert_close(ours.mask_features, theirs.mask_features, 3e-5)
+    assert_close(ours.cls_scores[-1], theirs.cls_scores[-1], 1.5e-4)
+    assert_close(ours.mask_preds[-1], theirs.mask_preds[-1], 3e-3, 2e-5)
+
+
+def test_a_folder_that_transformers_saved_is_loaded_as_it_is(pair, tmp_path):
+    """Then the logits agree, too, as the other tests show."""
+    pair.oracle.save_pretrained(tmp_path)
+    before = {n: v.clone() for n, v in pair.ours.state_dict().items()}
+    for parameter in pair.ours.parameters():
+        parameter.data.zero_()
+    load_checkpoint(pair.ours, str(tmp_path))
+    for name, value in pair.ours.state_dict().items():
+        assert value.equal(before[name]), name
 
 
 TRAINING_SIZE = (64, 96)

@@ -39,12 +39,16 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_config(path: str, overrides: dict):
-    """Read a config, apply ``--cfg-options`` and register the project."""
-    # Without an installation the tools of a checkout find its modules.
+def find_project() -> None:
+    """Let the tools of a checkout find its modules without installation."""
     root = osp.dirname(osp.dirname(osp.abspath(__file__)))
     if osp.isdir(osp.join(root, 'projects', 'oneformer')):
         sys.path.insert(0, root)
+
+
+def load_config(path: str, overrides: dict):
+    """Read a config, apply ``--cfg-options`` and register the project."""
+    find_project()
     from mmengine.config import Config
 
     if not osp.isfile(path):

@@ -210,12 +210,7 @@ def _load_vocabulary() -> _Vocabulary:
     Raises:
         ValueError: If the file does not hold all merges.
     """
-    lines = gzip.decompress(_MERGES_FILE.read_bytes()).decode().splitlines()
-    if len(lines) != _NUM_MERGES:
-        raise ValueError(
-            f'Expected {_NUM_MERGES} merges in {_MERGES_FILE}, got '
-            f'{len(lines)}: install the package again.'
-        )
+    lines = _read_merges()
     symbols = _byte_symbols()
     byte_ids = {byte: i for i, byte in enumerate(symbols)}
     ids = {symbol: i for i, symbol in enumerate(symbols.values())}
@@ -226,6 +221,30 @@ def _load_vocabulary() -> _Vocabulary:
         merge_ids[ids[left], ids[right]] = merged
         ids[left + right] = merged
     return _Vocabulary(byte_ids, merge_ids)
+
+
+def _read_merges() -> list[str]:
+    lines = gzip.decompress(_MERGES_FILE.read_bytes()).decode().splitlines()
+    if len(lines) != _NUM_MERGES:
+        raise ValueError(
+            f'Expected {_NUM_MERGES} merges in {_MERGES_FILE}, got '
+            f'{len(lines)}: install the package again.'
+        )
+    return lines
+
+
+def written_vocabulary() -> tuple[list[str], list[str]]:
+    """Return the vocabulary as other tokenizers of CLIP write it.
+
+    Returns:
+        tuple[list[str], list[str]]: The tokens in the order of their ids, and
+        the merges, two tokens with a blank between them.
+    """
+    merges = _read_merges()
+    symbols = list(_byte_symbols().values())
+    tokens = symbols + [symbol + _END_OF_WORD for symbol in symbols]
+    tokens += [merge.replace(' ', '') for merge in merges]
+    return tokens + list(_SPECIAL_IDS), merges
 
 
 def _byte_symbols() -> dict[int, str]:
