@@ -76,8 +76,8 @@ def test_transformers_computes_our_logits_from_our_folder(
     pictures = images(1, 64, 96, seed=2)
     ids = CLIPTokenizer()([task_sentence('semantic')]).float()
     theirs = network.eval()(pictures, ids)
-    cls_scores, mask_preds = (
-        ours.panoptic_head(ours.extract_feat(pictures), ['semantic'])
+    cls_scores, mask_preds = ours.panoptic_head(
+        ours.extract_feat(pictures), ['semantic']
     )
     torch.testing.assert_close(
         cls_scores[-1], theirs.class_queries_logits, atol=1.5e-4, rtol=0
@@ -192,9 +192,7 @@ def convert(*arguments, check=True):
     return process
 
 
-def test_the_tool_goes_through_all_layouts_and_changes_nothing(
-    ours, tmp_path
-):
+def test_the_tool_goes_through_all_layouts_and_changes_nothing(ours, tmp_path):
     theirs = to_reference(ours.state_dict())
     torch.save(dict(model=theirs), tmp_path / 'reference.pth')
     convert(tmp_path / 'reference.pth', tmp_path / 'ours.safetensors')

@@ -65,7 +65,9 @@ def main() -> None:
         '.safetensors',
     ):
         sys.exit(f'{args.target} must end in .pth or .safetensors.')
-    config = load_config(args.config, args.cfg_options) if args.config else None
+    config = None
+    if args.config:
+        config = load_config(args.config, args.cfg_options)
     try:
         convert(args, config)
     except (OSError, ValueError) as error:
