@@ -84,6 +84,7 @@ setup(
         'numpy',
         'pycocotools',
         'regex',
+        'safetensors',
         'scipy',
         'torch>=2.4',
         'torchvision',
