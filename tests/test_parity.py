@@ -154,7 +154,31 @@ def swin_t() -> Pair:
     return make_pair(shipped_model('oneformer_swin-t', 150, training=False))
 
 
-@pytest.fixture(params=['tiny', 'swin_t'])
+@pytest.fixture(scope='module')
+def swin_l() -> Pair:
+    cfg = shipped_model('oneformer_swin-l', 150, training=False)
+    cfg.panoptic_head.num_queries = 250
+    return make_pair(
+        cfg,
+        num_queries=250,
+        backbone_config=transformers.SwinConfig(
+            embed_dim=192,
+            depths=[2, 2, 18, 2],
+            num_heads=[6, 12, 24, 48],
+            window_size=12,
+            out_features=['stage1', 'stage2', 'stage3', 'stage4'],
+        ),
+    )
+
+
+@pytest.fixture(
+    params=[
+        'tiny',
+        'swin_t',
+        # Of another size only; takes 3 GB.
+        pytest.param('swin_l', marks=pytest.mark.slow),
+    ]
+)
 def pair(request) -> Pair:
     return request.getfixturevalue(request.param)
 
