@@ -414,14 +414,16 @@ def make_jsons(
     if outputs.are_done() and not run.overwrite:
         print(f'{outputs.title}: there already, kept')
         return
-    if run.overwrite:
-        outputs.discard()
-    outputs.refuse_foreign()
-    records = _read_journal(outputs, tasks)
+    records = {}
+    if not run.overwrite:
+        outputs.refuse_foreign()
+        records = _read_journal(outputs, tasks)
     todo = {name: task for name, task in tasks.items() if name not in records}
     check_space(
         outputs.journal.parent, space(list(todo.values())), outputs.title
     )
+    if run.overwrite:
+        outputs.discard()
     if outputs.folder is not None:
         outputs.folder.mkdir(parents=True, exist_ok=True)
     records |= _convert(outputs, todo, records, convert, run)

@@ -67,7 +67,12 @@ def find_pngs(annotations: Path, split: str) -> Path:
             raise FileNotFoundError(
                 f'Neither {folder} nor {archive} exists. {ADVICE}'
             )
-        unpack(archive, folder)
+        try:
+            unpack(archive, folder)
+        except zipfile.BadZipFile as error:
+            raise ValueError(
+                f'{archive} cannot be unpacked ({error}). {ADVICE}'
+            ) from error
     return folder
 
 
