@@ -204,9 +204,7 @@ def test_real_pictures_agree_with_their_published_annotations(
     source = shared_data / 'ade20k_mini' / 'ADEChallengeData2016'
     for name in ('images', 'annotations', 'annotations_instance'):
         shutil.copytree(source / name, tmp_path / name)
-    result = convert(
-        'ade20k', tmp_path, '--splits', split, '--allow-missing'
-    )
+    result = convert('ade20k', tmp_path, '--splits', split, '--allow-missing')
     assert result.code == 0
     ours, theirs = (
         read_json(folder / f'ade20k_panoptic_{split}.json')

@@ -20,9 +20,7 @@ from tests.dataset_converters.files import (
     write_png,
 )
 
-CONFIG = (
-    Path(__file__).parents[2] / 'configs/_base_/datasets/coco_panoptic.py'
-)
+CONFIG = Path(__file__).parents[2] / 'configs/_base_/datasets/coco_panoptic.py'
 # A person, a crowd of persons and grass; 77 is not in the JSON.
 IDS = [
     [70000, 70000, 300, 0],

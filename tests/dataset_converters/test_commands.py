@@ -15,6 +15,7 @@ SCRIPTS = [
     'coco.py',
     'from_panoptic.py',
     'mapillary.py',
+    'to_panoptic.py',
 ]
 
 

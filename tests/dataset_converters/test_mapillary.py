@@ -64,9 +64,7 @@ def root(tmp_path) -> Path:
             write_png(
                 folder / split / 'images' / f'{name}.jpg', np.zeros((2, 3, 3))
             )
-            write_png(
-                folder / split / 'panoptic' / f'{name}.png', as_rgb(IDS)
-            )
+            write_png(folder / split / 'panoptic' / f'{name}.png', as_rgb(IDS))
             write_png(folder / split / 'labels' / f'{name}.png', LABELS)
         write_json(
             folder / split / 'panoptic' / 'panoptic_2018.json',

@@ -338,8 +338,8 @@ def make_semantic(
 def space(pictures: list[Picture]) -> float:
     """Return the bytes to write, estimated from the labels."""
     labels = [p.semantic for p in pictures] + [p.instance for p in pictures]
-    # The PNGs take as much, the JSON files with their journal half of it.
-    return 1.5 * total_size(labels)
+    # The PNGs take as much, the JSON files and the journal as much each.
+    return 3 * total_size(labels)
 
 
 def main() -> None:

@@ -224,7 +224,7 @@ def make_panoptic(
         tasks,
         convert_picture,
         assemble,
-        lambda todo: 4 * total_size([p.instance for p in todo]),
+        lambda todo: 2 * total_size([p.instance for p in todo]),
         run,
     )
 
