@@ -9,10 +9,12 @@ there before is changed without ``--overwrite``.
 import argparse
 import errno
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -277,9 +279,16 @@ class Progress:
             print(f'\r{line}', end=end, flush=True)
 
 
-def _ignore_interrupts() -> None:
+def _start_worker() -> None:
     # The main process ends the others, when they have written their files.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # If it is killed it cannot, and they would wait for ever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def results(
@@ -290,9 +299,9 @@ def results(
     if workers < 2:
         yield from map(convert, tasks)
         return
-    size = max(1, min(16, len(tasks) // (4 * workers)))
-    with ProcessPoolExecutor(workers, initializer=_ignore_interrupts) as pool:
-        yield from pool.map(convert, tasks, chunksize=size)
+    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
+        # Few at a time: what a worker has begun it ends, if interrupted.
+        yield from pool.map(convert, tasks, chunksize=4)
 
 
 class Run(NamedTuple):
