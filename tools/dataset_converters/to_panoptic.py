@@ -229,15 +229,14 @@ def make_categories(classes: list[str], things: set[str]) -> list[dict]:
     ]
 
 
-def make_panoptic(args: argparse.Namespace) -> None:
-    """Make the panoptic annotations of a folder."""
-    instances = Instances({}, {})
-    if args.instances is not None:
-        instances = read_instances(args.instances)
-    categories = make_categories(args.classes, set(instances.names.values()))
-    labels = {c['name']: c['id'] for c in categories}
-    outputs = Outputs('panoptic', [args.json], args.json.with_suffix(''))
-    triples = find_pictures(args.images, args.semantic, outputs.folder)
+def make_tasks(
+    args: argparse.Namespace,
+    instances: Instances,
+    categories: list[dict],
+    target: Path,
+) -> dict[str, Picture]:
+    """Return what to do, by the name of the panoptic PNG in ``target``."""
+    triples = find_pictures(args.images, args.semantic, target)
     known = {image.name for image, _, _ in triples}
     if unknown := sorted(instances.by_file.keys() - known):
         raise FileNotFoundError(
@@ -245,25 +244,32 @@ def make_panoptic(args: argparse.Namespace) -> None:
             f'{args.images}, the first is {unknown[0]}: expected the same '
             'file names.'
         )
-    tasks = {
-        target.name: Picture(
-            image,
-            semantic,
-            target,
-            [
-                (
-                    labels[instances.names[a['category_id']]],
-                    int(a.get('iscrowd', 0)),
-                    a['segmentation'],
-                )
-                for a in instances.by_file.get(image.name, [])
-            ],
-            tuple(bool(c['isthing']) for c in categories),
-            len(args.classes),
-            args.void,
+    labels = {c['name']: c['id'] for c in categories}
+    things = tuple(bool(c['isthing']) for c in categories)
+    tasks = {}
+    for image, semantic, png in triples:
+        found = [
+            (
+                labels[instances.names[annotation['category_id']]],
+                int(annotation.get('iscrowd', 0)),
+                annotation['segmentation'],
+            )
+            for annotation in instances.by_file.get(image.name, [])
+        ]
+        tasks[png.name] = Picture(
+            image, semantic, png, found, things, len(args.classes), args.void
         )
-        for image, semantic, target in triples
-    }
+    return tasks
+
+
+def make_panoptic(args: argparse.Namespace) -> None:
+    """Make the panoptic annotations of a folder."""
+    instances = Instances({}, {})
+    if args.instances is not None:
+        instances = read_instances(args.instances)
+    categories = make_categories(args.classes, set(instances.names.values()))
+    outputs = Outputs('panoptic', [args.json], args.json.with_suffix(''))
+    tasks = make_tasks(args, instances, categories, outputs.folder)
 
     def assemble(records: list[dict]) -> list[dict]:
         numbered = list(enumerate(records, start=1))
