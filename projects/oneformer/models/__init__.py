@@ -1,5 +1,6 @@
 """Modules of the model. Importing this package registers them."""
 
+from .backbones import DiNAT
 from .contrastive_loss import QueryTextContrastiveLoss
 from .criterion import OneFormerCriterion
 from .deformable_attention import DeformableAttention
@@ -15,6 +16,7 @@ from .weight_init import PretrainedInOrder
 
 __all__ = [
     'DeformableAttention',
+    'DiNAT',
     'OneFormer',
     'OneFormerCriterion',
     'OneFormerFusionHead',
