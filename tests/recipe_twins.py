@@ -74,6 +74,8 @@ def shrink(config: Config) -> Config:
 def shrink_backbone(backbone: ConfigDict) -> None:
     """Make one of the backbones of the recipes small, of the same type."""
     backbone.init_cfg = None
+    if 'drop_path_rate' in backbone:
+        backbone.drop_path_rate = 0.0  # so that every parameter is trained
     transformer = dict(
         embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4)
     )

@@ -6,6 +6,7 @@ Then each is trained for one iteration and evaluated, at a tiny size.
 import ast
 import functools
 import re
+import runpy
 from collections import Counter
 from itertools import product
 from typing import NamedTuple
@@ -682,7 +683,9 @@ def test_a_small_twin_trains_and_answers(name, config, recipe, tmp_path):
         samples = model.val_step(pseudo_collate([dataset[0]]))
     (sample,) = samples
     assert sample.pred_panoptic_seg.sem_seg.shape == (1, 64, 96)
-    assert int(sample.pred_sem_seg.sem_seg.max()) < len(dataset.classes)
+    assert int(sample.pred_sem_seg.sem_seg.max()) < len(
+        dataset.metainfo['classes']
+    )
     evaluator = Evaluator(config.val_evaluator)
     evaluator.dataset_meta = dataset.metainfo
     evaluator.process(samples, None)
@@ -715,3 +718,55 @@ def train_one_iteration(model: nn.Module, config) -> None:
         if p.requires_grad and torch.equal(p, before[n])
     }
     assert not still
+
+
+@pytest.fixture
+def train_tool(monkeypatch):
+    """The module of tools/train.py."""
+    folder = CONFIGS.parent / 'tools'
+    monkeypatch.syspath_prepend(str(folder))
+    return runpy.run_path(str(folder / 'train.py'))
+
+
+@pytest.mark.parametrize('has_gpu', [False, True])
+def test_mixed_precision_falls_back_to_float32_without_a_gpu(
+    train_tool, monkeypatch, capsys, has_gpu
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: has_gpu)
+    config = load_config('oneformer_r50_coco')
+    train_tool['use_what_there_is'](config)
+    warned = capsys.readouterr().err
+    if has_gpu:
+        assert config.optim_wrapper.type == 'AmpOptimWrapper'
+        assert not warned
+    else:
+        build_optim_wrapper(nn.Linear(2, 2), config.optim_wrapper)
+        assert 'asks for mixed precision (float16)' in warned
+        assert 'training in float32' in warned
+
+
+def test_a_recipe_in_float32_trains_in_silence_without_a_gpu(
+    train_tool, monkeypatch, capsys
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    config = load_config('oneformer_swin-l_coco')
+    train_tool['use_what_there_is'](config)
+    assert (
+        config.optim_wrapper
+        == load_config('oneformer_swin-l_coco').optim_wrapper
+    )
+    assert not capsys.readouterr().err
+
+
+def test_the_precision_can_be_chosen_on_the_command_line(
+    train_tool, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    config = load_config('oneformer_r50_coco')
+    train_tool['use_mixed_precision'](config, 'bfloat16')
+    wrapper = config.optim_wrapper
+    assert (wrapper.type, wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
+    assert wrapper.loss_scale == 1.0
+    train_tool['use_float32'](config)
+    assert wrapper.type == 'OptimWrapper'
+    assert not {'dtype', 'loss_scale'} & set(wrapper)

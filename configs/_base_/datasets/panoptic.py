@@ -67,6 +67,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='OneFormerPanopticDataset', test_mode=True),
 )
+test_dataloader = val_dataloader
 
 # Each reads the result that was made with its own task token.
 val_evaluator = [
