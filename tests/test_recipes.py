@@ -325,6 +325,61 @@ def test_the_classes_are_those_of_the_data_set(config, recipe):
         assert loader.dataset.metainfo == metainfo
 
 
+# Numbers of the classes that are stuff, and some names as they are written.
+STUFF = dict(
+    ade20k={
+        *(*range(7), 9, 11, 13, 16, 17, 21, 25, 26, 28, 29, 34, 40, 46, 48),
+        *(51, 52, 54, 59, 60, 61, 63, 68, 77, 79, 84, 91, 94, 96, 99, 100),
+        *(101, 105, 106, 109, 113, 114, 117, 122, 128, 131, 140, 141, 145),
+    },
+    cityscapes=set(range(11)),
+    coco=set(range(80, 133)),
+    mapillary={*(*range(2, 8), *range(9, 19), *range(24, 32), 43, 58, 63, 64)},
+)
+SOME_NAMES = dict(
+    ade20k={
+        0: 'wall',
+        8: 'window ',
+        44: 'chest of drawers, chest, bureau, dresser',
+        65: 'toilet, can, commode, crapper, pot, potty, stool, throne',
+        94: 'land, ground, soil',
+        121: 'step, stair',
+        149: 'flag',
+    },
+    cityscapes={0: 'road', 7: 'traffic sign', 10: 'sky', 18: 'bicycle'},
+    coco={
+        0: 'person',
+        60: 'dining table',
+        79: 'toothbrush',
+        86: 'door-stuff',
+        119: 'sky-other-merged',
+        132: 'rug-merged',
+    },
+    mapillary={
+        0: 'Bird',
+        8: 'Crosswalk - Plain',
+        24: 'Lane Marking - General',
+        49: 'Traffic Sign (Back)',
+        55: 'Car',
+        64: 'Ego Vehicle',
+    },
+)
+
+
+@pytest.mark.parametrize('data', CLASSES)
+def test_things_and_names_have_the_numbers_of_the_reference(data):
+    metainfo = load_config(f'oneformer_r50_{data}').model.metainfo
+    stuff = {
+        number
+        for number, name in enumerate(metainfo.classes)
+        if name not in metainfo.thing_classes
+    }
+    assert stuff == STUFF[data]
+    names = SOME_NAMES[data]
+    assert {number: metainfo.classes[number] for number in names} == names
+    assert len(set(metainfo.classes)) == len(metainfo.classes)
+
+
 def test_weights_come_from_where_the_reference_took_them(config, recipe):
     backbone = config.model.backbone.init_cfg
     if 'oneformer' in recipe.init:
