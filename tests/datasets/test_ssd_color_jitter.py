@@ -208,3 +208,10 @@ def test_each_step_comes_half_of_the_time(options, img, changed):
 def test_ranges_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         SSDColorJitter(**options)
+
+
+def test_the_ranges_are_those_of_ssd():
+    assert repr(SSDColorJitter()) == (
+        'SSDColorJitter(brightness_delta=32, contrast_range=(0.5, 1.5), '
+        'saturation_range=(0.5, 1.5), hue_delta=18)'
+    )
