@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from mmengine.logging import print_log
+from mmengine.model.weight_init import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
@@ -96,18 +97,20 @@ class PretrainedBackbone:
             rename(key, layout): value for key, value in weights.items()
         }
         target = module.state_dict()
-        check_fit(target, weights, layout, self._subject(module))
+        subject = f'{self.checkpoint} does not fit {type(module).__name__}'
+        check_fit(target, weights, layout, subject)
         used = {key: weights[key] for key in target if key in weights}
         module.load_state_dict(used, strict=False)
+        if hasattr(module, '_params_init_info'):
+            # mmengine's record of where each parameter comes from.
+            origin = f'{type(self).__name__}: load from {self.checkpoint}'
+            update_init_info(module, init_info=origin)
         print_log(
             f'Loaded {len(used)} tensors of {layout.name} from '
             f'{self.checkpoint}. Fresh: {_parts(target, weights)}. Left out: '
             f'{_parts(weights, target)}.',
             logger='current',
         )
-
-    def _subject(self, module: nn.Module) -> str:
-        return f'{self.checkpoint} does not fit {type(module).__name__}'
 
 
 def unwrap(content: Mapping) -> dict[str, Tensor]:
