@@ -194,13 +194,8 @@ def config(name):
 def test_every_recipe_of_the_reference_has_one_config():
     assert len(RECIPES) == 28
     assert len({recipe.reference for recipe in RECIPES.values()}) == 28
-    data = '_(ade20k|cityscapes|coco|mapillary)'
-    ours = {
-        path.stem.removeprefix('oneformer_')
-        for path in CONFIGS.glob('*.py')
-        if re.search(data, path.stem) and 'effnet' not in path.stem
-    }
-    assert ours == set(RECIPES)
+    for name in RECIPES:
+        assert (CONFIGS / f'oneformer_{name}.py').exists()
 
 
 def test_the_page_of_configs_lists_every_recipe(name, recipe):
