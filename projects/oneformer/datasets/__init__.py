@@ -6,6 +6,7 @@ from .transforms import (
     LargeScaleJitter,
     LoadPanopticSegments,
     SampleTask,
+    SSDColorJitter,
     TaskTargets,
     TaskTexts,
 )
@@ -15,6 +16,7 @@ __all__ = [
     'LargeScaleJitter',
     'LoadPanopticSegments',
     'OneFormerPanopticDataset',
+    'SSDColorJitter',
     'SampleTask',
     'TaskTargets',
     'TaskTexts',
