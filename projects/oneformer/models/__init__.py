@@ -11,6 +11,7 @@ from .pixel_decoder import OneFormerPixelDecoder
 from .query_init import QueryInit
 from .task_token import TaskToken
 from .text_mapper import TextMapper
+from .tta import OneFormerTTA
 from .weight_init import PretrainedInOrder
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     'OneFormerFusionHead',
     'OneFormerHead',
     'OneFormerPixelDecoder',
+    'OneFormerTTA',
     'PretrainedInOrder',
     'QueryInit',
     'QueryMatcher',
