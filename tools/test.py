@@ -46,7 +46,9 @@ def augment(config) -> None:
         )
     metrics = config.test_evaluator
     metrics = [metrics] if isinstance(metrics, dict) else metrics
-    metrics = [metric for metric in metrics if metric.prefix == 'semantic']
+    metrics = [
+        metric for metric in metrics if metric.get('prefix') == 'semantic'
+    ]
     if not metrics:
         sys.exit(
             '--tta is for the semantic task, panoptic and instance results '
