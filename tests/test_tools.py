@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import mmengine
 import numpy as np
 import pytest
 import torch
@@ -324,11 +325,16 @@ tta_pipeline = [
         work_dir / 'iter_2.pth',
         '--tta',
         *('--work-dir', tmp_path),
+        *('--out', tmp_path / 'predictions.pkl'),
         *options,
     )
     assert 'missing keys' not in process.stdout
     assert re.search(r'metric +\| mIoU +\|\n', process.stdout)
     assert re.search(r'task token \| semantic \|\n', process.stdout)
+    results = mmengine.load(tmp_path / 'predictions.pkl')
+    assert [r['pred_sem_seg']['sem_seg'].shape for r in results] == [
+        (1, 64, 64)
+    ] * 3
 
 
 def test_augmentation_at_test_time_needs_its_settings():
@@ -336,3 +342,17 @@ def test_augmentation_at_test_time_needs_its_settings():
     assert process.returncode == 1
     assert '--tta needs tta_model and tta_pipeline' in process.stderr
     assert 'configs/_base_/tta/' in process.stderr
+
+
+def test_augmentation_at_test_time_needs_the_semantic_metric(tmp_path):
+    config = tmp_path / 'panoptic.py'
+    config.write_text(
+        f"""_base_ = '{ROOT / CONFIG}'
+tta_model = dict(type='OneFormerTTA')
+tta_pipeline = []
+test_evaluator = [dict(type='PanopticQuality', prefix='panoptic')]
+"""
+    )
+    process = tool('test.py', config, 'none.pth', '--tta', check=False)
+    assert process.returncode == 1
+    assert 'panoptic and instance results have no average' in process.stderr
