@@ -126,7 +126,7 @@ def test_windows_of_all_lengths_are_those_of_the_definition(
             for tile in na.split_axis(
                 part.num_queries, part.num_keys, kernel_size
             ):
-                relative, within = tile.relative(kernel_size)
+                relative, within = na.relative_rows(tile.windows, kernel_size)
                 for remainder in range(
                     part.remainders.start, part.remainders.stop
                 ):
@@ -165,6 +165,17 @@ def test_a_map_of_several_tiles_is_the_definition(size, kernel_size, dilation):
         na.neighborhood_attention(*inputs, kernel_size, dilation, 'pytorch'),
         oracle.attend(*inputs, kernel_size, dilation),
     )
+
+
+def test_training_goes_on_after_inference_mode():
+    na._tile_places.cache_clear()
+    inputs = make_inputs((9, 9), (9, 9), 3)
+    with torch.inference_mode():
+        expected = na.neighborhood_attention(*inputs, 3)
+    found = na.neighborhood_attention(*inputs, 3)
+    torch.testing.assert_close(found.detach(), expected.clone())
+    found.sum().backward()
+    assert all(tensor.grad is not None for tensor in inputs)
 
 
 @pytest.mark.parametrize(

@@ -110,30 +110,31 @@ def select_backend(backend: str, device_type: str) -> tuple[str, str]:
     return 'natten', 'it is installed and has relative position bias'
 
 
+class Windows(NamedTuple):
+    """Windows of the queries of a tile on one axis, the same for many tiles.
+
+    Attributes:
+        starts (tuple[int, ...]): First key of the window of each query,
+            counted from the first key of the tile.
+        offset (int): First key of the tile minus its first query.
+    """
+
+    starts: tuple[int, ...]
+    offset: int
+
+
 class Tile(NamedTuple):
     """Queries of one axis, and the keys that their windows cover.
 
     Attributes:
         queries (slice): Of the axis.
         keys (slice): Of the axis.
-        windows (tuple[int, ...]): First key of the window of each query,
-            counted from the first key of the tile.
-        offset (int): First key minus first query.
+        windows (Windows): Of the queries.
     """
 
     queries: slice
     keys: slice
-    windows: tuple[int, ...]
-    offset: int
-
-    def relative(self, kernel_size: int) -> tuple[Tensor, Tensor]:
-        """Return row of the bias table, and presence, (queries, keys)."""
-        keys = torch.arange(self.keys.stop - self.keys.start)
-        starts = torch.tensor(self.windows)[:, None]
-        within = (keys >= starts) & (keys < starts + kernel_size)
-        queries = torch.arange(len(self.windows))[:, None]
-        rows = keys + self.offset - queries + kernel_size - 1
-        return rows.clamp(0, 2 * kernel_size - 2), within
+    windows: Windows
 
 
 @lru_cache(maxsize=512)
@@ -146,19 +147,28 @@ def split_axis(
     last = num_keys - kernel_size
     tiles = []
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
-        windows = [
+        starts = [
             min(max(i - kernel_size // 2, 0), last) for i in range(start, stop)
         ]
-        first = windows[0]
+        first = starts[0]
         tiles.append(
             Tile(
                 slice(start, stop),
-                slice(first, windows[-1] + kernel_size),
-                tuple(window - first for window in windows),
-                first - start,
+                slice(first, starts[-1] + kernel_size),
+                Windows(tuple(i - first for i in starts), first - start),
             )
         )
     return tuple(tiles)
+
+
+def relative_rows(windows: Windows, kernel_size: int) -> tuple[Tensor, Tensor]:
+    """Return row of the bias table, and presence, both (queries, keys)."""
+    keys = torch.arange(windows.starts[-1] + kernel_size)
+    starts = torch.tensor(windows.starts)[:, None]
+    within = (keys >= starts) & (keys < starts + kernel_size)
+    queries = torch.arange(len(windows.starts))[:, None]
+    rows = keys + windows.offset - queries + kernel_size - 1
+    return rows.clamp(0, 2 * kernel_size - 2), within
 
 
 def _tiled_groups(
@@ -184,15 +194,15 @@ def _tiled_groups(
         line = []
         for column in columns:
             # All tiles apart from the border have the same windows.
-            alike = row[2:], column[2:]
-            if alike not in masks:
-                masks[alike] = _tile_mask(bias, row, column, kernel_size)
+            windows = row.windows, column.windows
+            if windows not in masks:
+                masks[windows] = _tile_mask(bias, *windows, kernel_size)
             tile = query[:, :, row.queries, column.queries]
             out = F.scaled_dot_product_attention(
                 tile.flatten(2, 3),
                 key[:, :, row.keys, column.keys].flatten(2, 3),
                 value[:, :, row.keys, column.keys].flatten(2, 3),
-                attn_mask=masks[alike],
+                attn_mask=masks[windows],
             )  # (N, heads, queries, D)
             line.append(out.view_as(tile))
         lines.append(torch.cat(line, dim=3))
@@ -200,17 +210,26 @@ def _tiled_groups(
 
 
 def _tile_mask(
-    bias: Tensor, row: Tile, column: Tile, kernel_size: int
+    bias: Tensor, row: Windows, column: Windows, kernel_size: int
 ) -> Tensor:
     """Return the bias within the windows, -inf outside, (1, heads, q, k)."""
-    y, within_y = row.relative(kernel_size)
-    x, within_x = column.relative(kernel_size)
-    within = within_y[:, None, :, None] & within_x[None, :, None]
-    place = y[:, None, :, None] * bias.shape[-1] + x[None, :, None]
-    place = place.to(bias.device)
-    mask = bias.flatten(1)[:, place]  # (heads, qy, qx, ky, kx)
-    mask = mask.masked_fill(~within.to(bias.device), float('-inf'))
+    place, outside = _tile_places(row, column, kernel_size, bias.device)
+    mask = bias.flatten(1)[:, place].masked_fill(outside, float('-inf'))
     return mask.flatten(3, 4).flatten(1, 2)[None]
+
+
+@lru_cache(maxsize=128)
+def _tile_places(
+    row: Windows, column: Windows, kernel_size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return places in the flat bias table, and absence, (qy, qx, ky, kx)."""
+    # What is made in inference mode is no use for a later training step.
+    with torch.inference_mode(False):
+        y, within_y = relative_rows(row, kernel_size)
+        x, within_x = relative_rows(column, kernel_size)
+        place = y[:, None, :, None] * (2 * kernel_size - 1) + x[:, None]
+        within = within_y[:, None, :, None] & within_x[:, None]
+        return place.to(device), ~within.to(device)
 
 
 def _flex_groups(
