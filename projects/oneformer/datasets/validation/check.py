@@ -44,7 +44,7 @@ def check_sets(
         summary, more = _check_set(aset, workers, progress)
         summaries.append(summary)
         findings += more
-    findings += _unlisted_files(sets)
+    findings += unlisted_files(sets)
     return Report(summaries, findings)
 
 
@@ -125,7 +125,7 @@ def _shown(results: Iterable, total: int, title: str | None) -> Iterator:
         write('\n')
 
 
-def _unlisted_files(sets: list[AnnotationSet]) -> list[Finding]:
+def unlisted_files(sets: list[AnnotationSet]) -> list[Finding]:
     """Find files that none of the sets that share their folder lists."""
     # A semantic set takes its pictures from the folder, so lists them all.
     listed_images, listed_pngs = {}, {}
@@ -137,12 +137,12 @@ def _unlisted_files(sets: list[AnnotationSet]) -> list[Finding]:
         if aset.seg_dir:
             listed_pngs.setdefault(aset.seg_dir, set()).update(pngs)
     findings = []
+    # Folders may be the same, or lie in one another.
+    known = set().union(*listed_images.values(), *listed_pngs.values())
     for kind, listed in (
         ('unlisted-image', listed_images),
         ('unlisted-png', listed_pngs),
     ):
-        # A folder may lie in another: what either lists is listed.
-        known = set().union(*listed.values())
         labels = set(listed_pngs) | {a.seg_dir for a in sets if a.seg_dir}
         for folder in listed:
             for path in list_files(folder, EXTENSIONS):

@@ -58,11 +58,12 @@ def entry_problem(entry: object, keys: Iterable[str]) -> str | None:
         return f'expected an object, got {reprlib.repr(entry)}'
     if lacking := sorted(set(keys) - entry.keys()):
         return f'lacks {lacking} in {reprlib.repr(entry)}'
-    if not isinstance(entry.get('file_name', ''), str):
-        return f'expected a text as file_name in {reprlib.repr(entry)}'
+    for key in ('file_name', 'name'):
+        if not isinstance(entry.get(key, ''), str):
+            return f'expected a text as {key} in {reprlib.repr(entry)}'
     for key in {'id', 'image_id', 'category_id'} & entry.keys():
         if not isinstance(entry[key], int | str):
-            return f'expected a number as {key} in {reprlib.repr(entry)}'
+            return f'expected a whole number as {key}: {reprlib.repr(entry)}'
     for key in {'height', 'width'} & entry.keys() & set(keys):
         if type(entry[key]) is not int or entry[key] < 1:
             return f'expected pixels as {key} in {reprlib.repr(entry)}'
@@ -146,6 +147,8 @@ def check_categories(
         findings += check_isthing(aset, categories)
     if aset.classes is not None:
         findings += check_metainfo(aset, categories)
+    if aset.model_classes is not None:
+        findings += check_model_classes(aset, categories)
     return findings
 
 
@@ -218,6 +221,23 @@ def check_metainfo(
                 )
             )
     return findings
+
+
+def check_model_classes(
+    aset: AnnotationSet, categories: list[dict]
+) -> list[Finding]:
+    """Compare the classes of the model with those of the dataset."""
+    names = tuple(category['name'] for category in categories)
+    classes = names if aset.classes is None else aset.classes
+    if classes == aset.model_classes:
+        return []
+    message = (
+        f'the model has {len(aset.model_classes)} classes '
+        f'{reprlib.repr(aset.model_classes)}, this dataset '
+        f'{len(classes)} {reprlib.repr(classes)}: give both the same, in the '
+        'same order'
+    )
+    return [found('metainfo', aset.ann_file, message)]
 
 
 def check_unused(

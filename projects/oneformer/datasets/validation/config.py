@@ -72,14 +72,17 @@ def unwrap(dataset: dict | None) -> Iterator[dict]:
 
 
 def model_limits(config) -> dict:
-    """Return how many segments and texts the model of a config holds."""
+    """Return the classes of a config's model, its queries and text slots."""
     model = config.get('model') or {}
     queries = (model.get('panoptic_head') or {}).get('num_queries')
     mapper = (model.get('train_cfg') or {}).get('text_mapper') or {}
     context = mapper.get('num_context')
     known = queries is not None and context is not None
+    metainfo = model.get('metainfo') or {}
     return dict(
-        num_queries=queries, num_texts=queries - context if known else None
+        num_queries=queries,
+        num_texts=queries - context if known else None,
+        model_classes=_names(metainfo, 'classes'),
     )
 
 
@@ -94,18 +97,24 @@ def panoptic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
         ann_file=Path(osp.join(root, dataset['ann_file'])),
         image_dir=Path(osp.join(root, prefix.get('img', ''))),
         seg_dir=Path(osp.join(root, prefix.get('seg', ''))),
-        classes=_names(metainfo.get('classes')),
-        thing_classes=_names(metainfo.get('thing_classes')),
+        classes=_names(metainfo, 'classes'),
+        thing_classes=_names(metainfo, 'thing_classes'),
+        model_classes=limits['model_classes'],
         training=split == 'train',
         # Only training matches segments with queries and texts.
-        **(limits if split == 'train' else {}),
+        num_queries=limits['num_queries'] if split == 'train' else None,
+        num_texts=limits['num_texts'] if split == 'train' else None,
     )
 
 
-def _names(names: object) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    return (names,) if isinstance(names, str) else tuple(names)
+def _names(metainfo: dict, key: str) -> tuple[str, ...] | None:
+    names = metainfo.get(key)
+    if isinstance(names, str):
+        raise ValueError(
+            f'Expected a list as {key} of metainfo, got the str {names!r}: '
+            f'for one class write [{names!r}].'
+        )
+    return None if names is None else tuple(names)
 
 
 # How to read the settings of each type of dataset.

@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from . import coco, instances, panoptic, semantic
-from .check import KINDS, run
+from .check import KINDS, run, unlisted_files
 from .files import read_json
 from .pictures import (
     TURNS,
@@ -86,6 +86,10 @@ def write_fixed(
     notes = []
     for aset in sets:
         notes += _fix_set(aset, sets, move, tuple(things), workers, progress)
+    notes += [
+        finding._replace(message='not copied', level='fixed')
+        for finding in unlisted_files(sets)
+    ]
     return [move.set(aset) for aset in sets], notes
 
 
@@ -112,7 +116,13 @@ class Move:
 
     def path(self, path: Path) -> Path:
         """Return the new place of a file, its folder made."""
-        target = self.out / Path(os.path.abspath(path)).relative_to(self.root)
+        absolute = Path(os.path.abspath(path))
+        if self.root not in absolute.parents and absolute != self.root:
+            raise ValueError(
+                f'{path} lies outside of {self.root}, so that it has no place '
+                'in the copy: move it, and correct its file_name.'
+            )
+        target = self.out / absolute.relative_to(self.root)
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
@@ -173,10 +183,11 @@ def _assemble(
     """Put the entries of the pictures together again."""
     path = aset.ann_file
     images, annotations, notes = [], [], []
-    done, originals = set(), []
+    done, seen = set(), {}
     for picture, fixed in zip(pictures, results, strict=True):
         own = own_annotations(picture)
-        if picture.image in originals_of(originals, picture.image['id']):
+        alike = seen.setdefault(picture.image['id'], [])
+        if picture.image in alike:
             notes.append(
                 _note(
                     'duplicate-image-id',
@@ -187,7 +198,7 @@ def _assemble(
                 )
             )
             continue
-        originals.append(picture.image)
+        alike.append(picture.image)
         if fixed.image is not None:
             images.append(fixed.image)
         if done.isdisjoint(map(id, own)):
@@ -210,11 +221,6 @@ def _assemble(
     if aset.kind == 'instance':
         notes += _renumber(path, annotations)
     return images, annotations, notes
-
-
-def originals_of(images: list[dict], number: object) -> list[dict]:
-    """Return the entries with an id."""
-    return [image for image in images if image['id'] == number]
 
 
 def own_annotations(picture) -> list[dict]:
@@ -591,7 +597,8 @@ def _flags(content: dict, sets: Sequence[AnnotationSet]) -> dict[str, int]:
             ):
                 flags[names[category]] = 1
             seen.add(category)
-    for aset in sets:
+    # Panoptic files last, as theirs is the last word.
+    for aset in sorted(sets, key=lambda aset: aset.kind == 'panoptic'):
         other = coco.check_layout(aset)[0] if aset.ann_file else None
         for category in other['categories'] if other else ():
             if aset.kind == 'instance':

@@ -20,6 +20,8 @@ OVERLAP, SAME = 0.1, 0.9
 AREA_SHARE, AREA_PIXELS = 0.25, 30
 BOX_SHARE, BOX_PIXELS = 0.05, 3
 OUTSIDE_PIXELS = 2
+# In sizes of the picture; more would take long to draw.
+FAR = 10
 
 
 @dataclass
@@ -142,7 +144,7 @@ def to_rle(shape: object, size: tuple[int, int]) -> dict:
         if not shape:
             raise ValueError('segmentation is empty')
         for polygon in shape:
-            _check_polygon(polygon)
+            _check_polygon(polygon, limit=FAR * max(size))
         parts = coco_mask.frPyObjects(shape, height, width)
         return coco_mask.merge(parts)
     if not isinstance(shape, dict) or not {'size', 'counts'} <= shape.keys():
@@ -150,7 +152,7 @@ def to_rle(shape: object, size: tuple[int, int]) -> dict:
             'expected a list of polygons or an object with size and counts '
             'as segmentation'
         )
-    if list(shape['size']) != [height, width]:
+    if shape['size'] != [height, width]:
         raise ValueError(
             f'its run lengths are of the size {shape["size"]}, the picture '
             f'of {[height, width]} (height, width)'
@@ -167,19 +169,18 @@ def to_rle(shape: object, size: tuple[int, int]) -> dict:
     return coco_mask.frPyObjects(plain, height, width)
 
 
-def _check_polygon(polygon: object) -> None:
-    if (
-        not isinstance(polygon, list)
-        or len(polygon) < 6
-        or len(polygon) % 2
-        or not all(
-            isinstance(v, int | float) and np.isfinite(v) for v in polygon
-        )
-    ):
+def _check_polygon(polygon: object, limit: float) -> None:
+    if not isinstance(polygon, list):
+        raise ValueError('expected lists of numbers as polygons')
+    if len(polygon) < 6 or len(polygon) % 2:
         raise ValueError(
             'expected polygons of 3 points or more as [x1, y1, x2, y2, ...], '
-            f'got one of {len(polygon) if isinstance(polygon, list) else "a"}'
-            f' {"numbers" if isinstance(polygon, list) else "wrong type"}'
+            f'got one of {len(polygon)} numbers'
+        )
+    if not all(isinstance(v, int | float) and abs(v) < limit for v in polygon):
+        raise ValueError(
+            'a polygon holds something else than numbers, or lies far outside '
+            'of the picture'
         )
 
 

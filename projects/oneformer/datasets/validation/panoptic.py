@@ -215,12 +215,13 @@ class PanopticPicture:
         path = self.png_path
         for segment in segments:
             number = segment['id']
+            if number == 0:  # told already
+                continue
             if number not in measures:
-                if number != 0:  # told already
-                    message = 'is listed in the JSON, and has no pixel'
-                    findings.append(
-                        found('missing-id', path, message, 'segment', number)
-                    )
+                message = 'is listed in the JSON, and has no pixel'
+                findings.append(
+                    found('missing-id', path, message, 'segment', number)
+                )
                 continue
             for kind, message in differences(segment, measures[number]):
                 message = f'{self.annotation["file_name"]}: {message}'

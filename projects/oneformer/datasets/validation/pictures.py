@@ -17,7 +17,14 @@ EXTENSIONS = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 PNG_TYPES = {0: 'grey', 2: 'RGB', 3: 'palette', 4: 'grey-alpha', 6: 'RGBA'}
 # What Pillow raises on damaged files.
-READ_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError)
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 class Picture(NamedTuple):

@@ -1,10 +1,12 @@
 """What can be wrong with a data set, and the report of what is."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+PATHS = ('annotations', 'pictures', 'pngs')
 LEVELS = ('error', 'warning', 'info')
 
 
@@ -214,29 +216,42 @@ class Report:
 
     def text(self, max_examples: int = 5) -> str:
         """Return the report for people, grouped by kind."""
-        lines = []
+        base = self.base()
+        lines = [f'All paths are below {base}.'] if base else []
         for summary in self.summaries:
-            lines.append(f'{summary["name"]}: {summary["text"]}')
+            lines += ['', f'{summary["name"]}: {summary["text"]}']
             lines += [
-                f'    {key.replace("_", " ")} {summary[key]}'
-                for key in ('annotations', 'pictures', 'pngs')
-                if summary.get(key)
+                f'    {key:<11} {relative(summary[key], base)}'
+                for key in PATHS
+                if key in summary
             ]
         for level in LEVELS:
             kinds = Counter(f.kind for f in self.findings if f.level == level)
             for kind in CHECKS:
                 if kind in kinds:
-                    lines += self._group(level, kind, max_examples)
+                    lines += self._group(level, kind, base, max_examples)
         return '\n'.join([*lines, '', self.verdict()])
 
-    def _group(self, level: str, kind: str, max_examples: int) -> list[str]:
+    def base(self) -> str:
+        """Return the folder that holds all the files, '' if none does."""
+        paths = [s[key] for s in self.summaries for key in PATHS if key in s]
+        if not paths or len({os.path.isabs(path) for path in paths}) > 1:
+            return ''
+        return os.path.commonpath(paths)
+
+    def _group(
+        self, level: str, kind: str, base: str, max_examples: int
+    ) -> list[str]:
         group = [
             finding
             for finding in self.findings
             if (finding.level, finding.kind) == (level, kind)
         ]
         lines = ['', f'{level} {kind} ({len(group)}): {CHECKS[kind].title}']
-        lines += [f'    {finding}' for finding in group[:max_examples]]
+        lines += [
+            f'    {finding._replace(file=relative(finding.file, base))}'
+            for finding in group[:max_examples]
+        ]
         if len(group) > max_examples:
             lines.append(f'    ... and {len(group) - max_examples} more')
         return lines
@@ -259,6 +274,11 @@ class Report:
             findings=[finding._asdict() for finding in self.findings],
         )
         return json.dumps(content, indent=1)
+
+
+def relative(path: str, base: str) -> str:
+    """Return a path as it is below a folder, others as they are."""
+    return path.removeprefix(base + os.sep) if base else path
 
 
 def plural(number: int, noun: str) -> str:

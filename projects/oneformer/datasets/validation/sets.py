@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .pictures import EXTENSIONS, read_png
 from .files import read_json
+from .pictures import EXTENSIONS, read_png
 
 # Endings of a picture's name and of its semantic PNG.
 LABEL_NAMES = (
@@ -36,6 +36,8 @@ class AnnotationSet:
         seg_dir (Path, optional): Folder of the PNGs.
         classes (tuple[str], optional): Those of the config, in its order.
         thing_classes (tuple[str], optional): Those of the config.
+        model_classes (tuple[str], optional): Those of the model, where it
+            has a list of its own.
         num_queries (int, optional): Queries of the model.
         num_texts (int, optional): Text slots of the model.
         training (bool): Whether a model learns from it.
@@ -52,6 +54,7 @@ class AnnotationSet:
     seg_dir: Path | None = None
     classes: tuple[str, ...] | None = None
     thing_classes: tuple[str, ...] | None = None
+    model_classes: tuple[str, ...] | None = None
     num_queries: int | None = None
     num_texts: int | None = None
     training: bool = False
@@ -183,8 +186,8 @@ def _coco_set(
         png_names = _file_names(content['annotations'])
         own = path.with_suffix('')
         seg_dir = own if own.is_dir() else pictures.folder_of(png_names, path)
-        if seg_dir == image_dir and not own.is_dir():
-            seg_dir = None
+        if seg_dir == image_dir and not set(names).isdisjoint(png_names):
+            seg_dir = None  # these are the pictures themselves
     return AnnotationSet(
         name=path.name,
         kind=kind,
