@@ -9,6 +9,7 @@ from .files import read_json
 from .report import Finding, found
 from .sets import AnnotationSet
 
+MAX_SIDE = 1_000_000  # pixels; more is a slip
 KEYS = dict(
     panoptic=dict(
         images=('id', 'file_name', 'height', 'width'),
@@ -65,8 +66,11 @@ def entry_problem(entry: object, keys: Iterable[str]) -> str | None:
         if not isinstance(entry[key], int | str):
             return f'expected a whole number as {key}: {reprlib.repr(entry)}'
     for key in {'height', 'width'} & entry.keys() & set(keys):
-        if type(entry[key]) is not int or entry[key] < 1:
-            return f'expected pixels as {key} in {reprlib.repr(entry)}'
+        if type(entry[key]) is not int or not 0 < entry[key] <= MAX_SIDE:
+            return (
+                f'expected 1 to {MAX_SIDE} pixels as {key} in '
+                f'{reprlib.repr(entry)}'
+            )
     if not isinstance(entry.get('segments_info', []), list):
         return f'expected a list as segments_info in {reprlib.repr(entry)}'
     return None

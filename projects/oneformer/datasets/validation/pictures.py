@@ -3,6 +3,7 @@
 import re
 import struct
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -200,13 +201,19 @@ def read_png(path: Path) -> Png:
         FileNotFoundError: If it does not exist.
         ValueError: If it is damaged or no PNG.
     """
-    with open(path, 'rb') as file:
-        head = file.read(26)
-    if not head.startswith(PNG_SIGNATURE) or len(head) < 26:
-        raise ValueError('it does not begin as a PNG does')
-    bits, kind = head[24], PNG_TYPES.get(head[25], 'unknown')
     try:
-        with Image.open(path) as image:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # a folder, or without permission
+        raise ValueError(error.strerror or str(error)) from error
+    if not content.startswith(PNG_SIGNATURE) or len(content) < 26:
+        raise ValueError('it does not begin as a PNG does')
+    bits, kind = content[24], PNG_TYPES.get(content[25], 'unknown')
+    try:
+        with Image.open(BytesIO(content)) as image:
+            image.verify()  # check sums, which reading passes over
+        with Image.open(BytesIO(content)) as image:
             palette = image.getpalette('RGB') if kind == 'palette' else None
             values = np.asarray(image)
     except READ_ERRORS as error:
