@@ -193,6 +193,7 @@ def test_help_comes_without_loading_torch():
     assert not re.search(r'\| +torch$', process.stderr, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_command_says_where_the_sheets_are(config, tmp_path):
     root = config.train_dataloader.dataset.data_root
     command = [sys.executable, TOOL, CONFIG, '--num', 1, '--seed', 3]

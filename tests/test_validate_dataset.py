@@ -9,8 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
+from projects.oneformer.datasets import (
+    LoadPanopticSegments,
+    OneFormerPanopticDataset,
+)
 from projects.oneformer.datasets.validation import (
     CHECKS,
     AnnotationSet,
@@ -608,6 +613,44 @@ def test_a_broken_json_is_an_error(tiny):
     ] == [('json-unreadable', str(tiny.json))]
 
 
+def test_a_set_without_any_picture_to_use_is_an_error(tiny):
+    tiny.annotations.clear()
+    tiny.save_json()
+    assert 'empty-set' in kinds(tiny.report())
+    tiny.images.clear()
+    tiny.save_json()
+    (found,) = find_sets(tiny.folder)
+    assert 'empty-set' in kinds(check_sets([found]))
+
+
+def test_the_dataset_reads_a_copy_of_what_it_refuses(tiny, tmp_path):
+    spoil_png_rgba(tiny)
+    spoil_listed_only(tiny)
+    spoil_segment_ids(tiny)
+    spoil_isthing_text(tiny)
+    tag(tiny.jpg(2), 6)
+    tiny.save_json()
+
+    def read(folder):
+        dataset = OneFormerPanopticDataset(
+            data_root=str(folder),
+            ann_file='annotations/panoptic_train.json',
+            data_prefix=dict(img='train', seg='annotations/panoptic_train'),
+            pipeline=[
+                LoadImageFromFile(imdecode_backend='pillow'),
+                LoadPanopticSegments(),
+            ],
+        )
+        return [dataset[index] for index in range(2)]
+
+    with pytest.raises(ValueError):
+        read(tiny.folder)
+    write_fixed(find_sets(tiny.folder), tmp_path / 'copy', tiny.folder)
+    for results, ids in zip(read(tmp_path / 'copy'), tiny.ids, strict=True):
+        np.testing.assert_array_equal(results['gt_seg_map'], rgb(ids))
+        assert results['img'].shape == (HEIGHT, WIDTH, 3)
+
+
 def test_pngs_and_pictures_may_lie_in_one_folder(tiny):
     for path in tiny.png().parent.iterdir():
         path.rename(tiny.jpg().parent / path.name)
@@ -1002,6 +1045,13 @@ def test_real_data_is_recognised_and_has_no_errors(shared_data, name):
 def test_every_kind_of_finding_is_tested():
     source = Path(__file__).read_text()
     assert [kind for kind in CHECKS if f"'{kind}'" not in source] == []
+
+
+def test_the_page_about_the_checks_lists_them_all():
+    page = (ROOT / 'docs' / 'check_your_data.md').read_text()
+    for kind, check in CHECKS.items():
+        row = f'| `{kind}` | {check.level} | {check.title} | {check.fix} |'
+        assert row in page
 
 
 def test_a_set_can_be_named_by_hand(tiny):

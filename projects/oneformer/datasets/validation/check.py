@@ -53,6 +53,12 @@ def _check_set(
 ) -> tuple[dict, list[Finding]]:
     pictures, findings, content = KINDS[aset.kind].plan(aset)
     used, numbers = set(), []
+    # A panoptic picture is trained on only with an annotation.
+    if content is not None and not any(
+        getattr(picture, 'annotation', True) for picture in pictures
+    ):
+        file = aset.ann_file or aset.seg_dir
+        findings.append(found('empty-set', file, 'leaves nothing to use'))
     results = run('check', pictures, workers, aset.name if progress else None)
     for checked in results:
         findings += checked.findings

@@ -68,6 +68,7 @@ CHECKS = {
     ),
     # The JSON as a whole.
     'json-unreadable': Check('error', 'annotation file cannot be read'),
+    'empty-set': Check('error', 'no picture with an annotation'),
     'json-layout': Check('error', 'entry of the JSON lacks something'),
     'duplicate-image-id': Check(
         'error',
