@@ -586,6 +586,8 @@ def test_a_copy_goes_neither_into_the_data_nor_over_other_files(
     before = files_of(tmp_path)
     with pytest.raises(ValueError, match='lies inside of the data'):
         write_fixed(sets, tiny.folder / 'fixed', tiny.folder)
+    with pytest.raises(ValueError, match='train, which stay untouched'):
+        write_fixed(sets, tiny.jpg().parent / 'fixed')
     with pytest.raises(FileExistsError, match='name a new or empty folder'):
         write_fixed(sets, tmp_path, tiny.folder)
     assert files_of(tmp_path) == before

@@ -71,17 +71,19 @@ def write_fixed(
         FileExistsError: If ``out`` is there and not empty.
         ValueError: If ``out`` lies inside of the data.
     """
-    root = Path(os.path.abspath(root or common_folder(sets)))
-    out = Path(os.path.abspath(out))
+    data = [Path(root)] if root else data_folders(sets)
+    data = [Path(os.path.abspath(folder)) for folder in data]
+    root, out = Path(os.path.commonpath(data)), Path(os.path.abspath(out))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(
             f'{out} is there already: name a new or empty folder.'
         )
-    if out == root or root in out.parents:
-        raise ValueError(
-            f'{out} lies inside of the data in {root}, which stay untouched: '
-            'name a folder elsewhere.'
-        )
+    for folder in data:
+        if folder in (out, *out.parents):
+            raise ValueError(
+                f'{out} lies inside of the data in {folder}, which stay '
+                'untouched: name a folder elsewhere.'
+            )
     move = Move(root, out)
     notes = []
     for aset in sets:
@@ -93,13 +95,13 @@ def write_fixed(
     return [move.set(aset) for aset in sets], notes
 
 
-def common_folder(sets: Iterable[AnnotationSet]) -> str:
-    """Return the lowest folder that holds all files of some sets."""
+def data_folders(sets: Iterable[AnnotationSet]) -> list[Path]:
+    """Return the folders that hold the files of some sets."""
     folders = []
     for aset in sets:
         folders += [aset.image_dir, aset.seg_dir]
         folders.append(aset.ann_file and aset.ann_file.parent)
-    return os.path.commonpath([os.path.abspath(f) for f in folders if f])
+    return [folder for folder in folders if folder]
 
 
 @dataclass(frozen=True)
@@ -599,7 +601,10 @@ def _flags(content: dict, sets: Sequence[AnnotationSet]) -> dict[str, int]:
             seen.add(category)
     # Panoptic files last, as theirs is the last word.
     for aset in sorted(sets, key=lambda aset: aset.kind == 'panoptic'):
-        other = coco.check_layout(aset)[0] if aset.ann_file else None
+        # COCO has its stuff classes in the form of instances, too.
+        if aset.ann_file is None or 'stuff' in aset.ann_file.name:
+            continue
+        other = coco.check_layout(aset)[0]
         for category in other['categories'] if other else ():
             if aset.kind == 'instance':
                 flags[category['name']] = 1
