@@ -1,0 +1,121 @@
+"""The annotation sets of a config."""
+
+import os.path as osp
+from collections.abc import Iterator
+from pathlib import Path
+
+from .sets import AnnotationSet
+
+SPLITS = ('train', 'val', 'test')
+
+
+def sets_of_config(
+    path: str, overrides: dict | None = None
+) -> tuple[list[AnnotationSet], list[str]]:
+    """Return the annotation sets that a config trains and tests on.
+
+    Nothing that the config names is imported, so that this takes no torch.
+
+    Args:
+        path (str): Config file.
+        overrides (dict, optional): Settings of ``--cfg-options``.
+
+    Returns:
+        tuple: The sets, each once, and remarks about the datasets of types
+        that ``BUILDERS`` does not know.
+
+    Raises:
+        FileNotFoundError: If the config does not exist.
+        ValueError: If it has no dataset that can be checked.
+    """
+    from mmengine.config import Config
+
+    config = Config.fromfile(path, import_custom_modules=False)
+    config.merge_from_dict(overrides or {})
+    limits = model_limits(config)
+    sets, remarks, seen = [], [], set()
+    for split in SPLITS:
+        loader = config.get(f'{split}_dataloader') or {}
+        for dataset in unwrap(loader.get('dataset')):
+            kind = str(dataset.get('type')).rpartition('.')[2]
+            if kind not in BUILDERS:
+                remarks.append(
+                    f'{split}: datasets of type {kind} cannot be checked '
+                    f'from a config, only {", ".join(BUILDERS)}; name the '
+                    'folder of the data instead of the config.'
+                )
+                continue
+            aset = BUILDERS[kind](dataset, split, limits)
+            key = (aset.ann_file, aset.image_dir, aset.seg_dir)
+            if key not in seen:
+                sets.append(aset)
+            seen.add(key)
+    if not sets:
+        raise ValueError(
+            f'{path} has no dataset to check. '
+            + (' '.join(remarks) or 'Expected train_dataloader.dataset.')
+        )
+    return sets, remarks
+
+
+def unwrap(dataset: dict | None) -> Iterator[dict]:
+    """Yield the datasets inside of wrappers that concatenate or repeat."""
+    if dataset is None:
+        return
+    if 'datasets' in dataset:
+        for inner in dataset['datasets']:
+            yield from unwrap(inner)
+    elif 'dataset' in dataset:
+        yield from unwrap(dataset['dataset'])
+    else:
+        yield dataset
+
+
+def model_limits(config) -> dict:
+    """Return the classes of a config's model, its queries and text slots."""
+    model = config.get('model') or {}
+    queries = (model.get('panoptic_head') or {}).get('num_queries')
+    mapper = (model.get('train_cfg') or {}).get('text_mapper') or {}
+    context = mapper.get('num_context')
+    known = queries is not None and context is not None
+    metainfo = model.get('metainfo') or {}
+    return dict(
+        num_queries=queries,
+        num_texts=queries - context if known else None,
+        model_classes=_names(metainfo, 'classes'),
+    )
+
+
+def panoptic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
+    """Return the set of a COCO panoptic dataset."""
+    root = dataset.get('data_root') or ''
+    prefix = dataset.get('data_prefix') or {}
+    metainfo = dataset.get('metainfo') or {}
+    return AnnotationSet(
+        name=split,
+        kind='panoptic',
+        ann_file=Path(osp.join(root, dataset['ann_file'])),
+        image_dir=Path(osp.join(root, prefix.get('img', ''))),
+        seg_dir=Path(osp.join(root, prefix.get('seg', ''))),
+        classes=_names(metainfo, 'classes'),
+        thing_classes=_names(metainfo, 'thing_classes'),
+        model_classes=limits['model_classes'],
+        training=split == 'train',
+        # Only training matches segments with queries and texts.
+        num_queries=limits['num_queries'] if split == 'train' else None,
+        num_texts=limits['num_texts'] if split == 'train' else None,
+    )
+
+
+def _names(metainfo: dict, key: str) -> tuple[str, ...] | None:
+    names = metainfo.get(key)
+    if isinstance(names, str):
+        raise ValueError(
+            f'Expected a list as {key} of metainfo, got the str {names!r}: '
+            f'for one class write [{names!r}].'
+        )
+    return None if names is None else tuple(names)
+
+
+# How to read the settings of each type of dataset.
+BUILDERS = dict(OneFormerPanopticDataset=panoptic_set)

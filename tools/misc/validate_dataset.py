@@ -1,0 +1,182 @@
+"""Check a data set: every picture, PNG and annotation, before training.
+
+Takes a config, whose datasets are checked against its classes and its number
+of queries, or a folder, which is searched for annotations. Exits with 1 if
+there are errors. With --fix a corrected copy is written; the original is
+never touched.
+
+Example: python tools/misc/validate_dataset.py data/coco --fix data/coco_fixed
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve()
+
+
+def load_checks():
+    """Load the checks alone: the package around them would load torch."""
+    name = 'oneformer_validation'
+    if name in sys.modules:
+        return sys.modules[name]
+    places = (
+        HERE.parents[2] / 'projects' / 'oneformer',  # of a checkout
+        HERE.parents[3],  # installed as projects/oneformer/.mim/tools/misc
+    )
+    for place in places:
+        folder = place / 'datasets' / 'validation'
+        if folder.is_dir():
+            break
+    spec = importlib.util.spec_from_file_location(
+        name,
+        folder / '__init__.py',
+        submodule_search_locations=[str(folder)],
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# At import, for processes that are started anew to find it, too.
+checks = load_checks()
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'data', metavar='CONFIG_OR_FOLDER', help='what to check'
+    )
+    parser.add_argument(
+        '--strict', action='store_true', help='exit with 1 for warnings, too'
+    )
+    parser.add_argument(
+        '--max-examples',
+        type=int,
+        default=5,
+        metavar='N',
+        help='findings to print of each kind (default: 5)',
+    )
+    parser.add_argument(
+        '--json', type=Path, metavar='FILE', help='write all findings here'
+    )
+    parser.add_argument(
+        '--fix',
+        type=Path,
+        metavar='OUT_FOLDER',
+        help='write a corrected copy of the data to this new folder',
+    )
+    parser.add_argument(
+        '--things',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='the classes that are things, for --fix to add to a JSON that '
+        'does not say so',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=min(8, os.cpu_count() or 1),
+        help='processes, 1 to 32 (default: one per core, at most 8)',
+    )
+    parser.add_argument(
+        '--num-queries',
+        type=int,
+        help='for a folder: queries of the model that is to be trained',
+    )
+    parser.add_argument(
+        '--num-classes',
+        type=int,
+        help='for a folder of semantic PNGs: their number of classes',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Check, report, and mend a copy."""
+    args = parse_args()
+    progress = sys.stderr.isatty()
+    try:
+        sets, remarks, root = find(args)
+        report = checks.check_sets(sets, args.workers, progress)
+        print(report.text(args.max_examples))
+        for remark in remarks:
+            print(f'Not checked: {remark}')
+        if args.json:
+            args.json.write_text(report.to_json())
+            print(f'All findings are in {args.json}.')
+        if args.fix:
+            fix(sets, root, args, progress)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    sys.exit(report.exit_code(args.strict))
+
+
+def find(args: argparse.Namespace) -> tuple[list, list[str], Path | None]:
+    """Return the annotation sets, remarks, and the folder of the data."""
+    path = Path(args.data)
+    if path.is_dir():
+        limits = dict(
+            num_queries=args.num_queries, num_classes=args.num_classes
+        )
+        return checks.find_sets(path, **limits), [], path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path} does not exist: name a config or a folder of data.'
+        )
+    sets, remarks = checks.sets_of_config(
+        str(path), config_options(args.cfg_options)
+    )
+    return sets, remarks, None
+
+
+def config_options(options: list[str]) -> dict:
+    """Return ``--cfg-options`` as mmengine reads them."""
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='*', action=DictAction, default={})
+    return parser.parse_args(['--options', *options]).options
+
+
+def fix(
+    sets: list, root: Path | None, args: argparse.Namespace, progress: bool
+) -> None:
+    """Write the copy, say what was done and what is left."""
+    moved, notes = checks.write_fixed(
+        sets, args.fix, root, args.things, args.workers, progress
+    )
+    print(f'\nThe copy in {args.fix} differs in {len(notes)} places:')
+    for kind in dict.fromkeys(note.kind for note in notes):
+        group = [note for note in notes if note.kind == kind]
+        print(f'\nfixed {kind} ({len(group)})')
+        for note in group[: args.max_examples]:
+            print(f'    {note}')
+        if len(group) > args.max_examples:
+            print(f'    ... and {len(group) - args.max_examples} more')
+    print('\nWhat is left in the copy:\n')
+    left = checks.check_sets(moved, args.workers, progress)
+    print(left.text(args.max_examples))
+    if args.json:
+        target = args.json.with_suffix('.fixed.json')
+        target.write_text(checks.Report([], notes).to_json())
+        print(f'All that was done is in {target}.')
+
+
+if __name__ == '__main__':
+    main()
