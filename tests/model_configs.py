@@ -61,7 +61,6 @@ def tiny_model(
             in_channels=[16, 32, 64, 128],
             feat_channels=WIDTH,
             num_queries=NUM_QUERIES,
-            num_heads=8,
             pixel_decoder=dict(
                 type='OneFormerPixelDecoder',
                 num_outs=3,

@@ -142,11 +142,9 @@ def test_attention_is_blocked_where_the_resized_mask_is_below_half(head):
         expected[everywhere] = False
         found = head.attention_mask(embeds, level_masks)
         assert found.dtype == torch.bool
-        assert found.shape == (2 * 8, *expected.shape[1:])
-        for i, image in enumerate(expected):
-            for blocked in found[8 * i : 8 * (i + 1)]:
-                # One sign in a thousand may be up to rounding.
-                assert (blocked != image).float().mean() < 1e-3
+        assert found.shape == expected.shape
+        # One sign in a thousand may be up to rounding.
+        assert (found != expected).float().mean() < 1e-3
         assert 0.1 < found.float().mean() < 0.9
 
 

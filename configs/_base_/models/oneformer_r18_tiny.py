@@ -46,7 +46,6 @@ model = dict(
         in_channels=[32, 64, 128, 256],
         feat_channels=width,
         num_queries=24,
-        num_heads=num_heads,
         pixel_decoder=dict(
             type='OneFormerPixelDecoder',
             num_outs=3,

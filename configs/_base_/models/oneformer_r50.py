@@ -32,7 +32,6 @@ model = dict(
         in_channels=[256, 512, 1024, 2048],
         feat_channels=width,
         num_queries=150,
-        num_heads=num_heads,
         pixel_decoder=dict(
             type='OneFormerPixelDecoder',
             num_outs=3,

@@ -89,7 +89,9 @@ def model_settings(config: Config) -> dict:
         conv_dim=head.feat_channels,
         mask_dim=head.feat_channels,
         hidden_dim=head.feat_channels,
-        num_attention_heads=head.num_heads,
+        num_attention_heads=(
+            head.transformer_decoder.layer_cfg.cross_attn_cfg.num_heads
+        ),
         encoder_layers=pixel_encoder.num_layers,
         encoder_feedforward_dim=(
             pixel_encoder.layer_cfg.ffn_cfg.feedforward_channels

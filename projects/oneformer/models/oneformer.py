@@ -121,7 +121,8 @@ class OneFormer(BaseDetector):
     ) -> SampleList:
         """Add to each sample the result of every task asked of it.
 
-        Backbone and pixel decoder run once; the decoder runs once per task.
+        Backbone and pixel decoder run once for all tasks; so does the
+        decoder, with the queries of all tasks at once.
 
         Args:
             batch_inputs (Tensor): Normalised pictures, (B, 3, H, W).
@@ -135,48 +136,40 @@ class OneFormer(BaseDetector):
         """
         asked = [self.tasks_of(sample) for sample in batch_data_samples]
         pixels = self.panoptic_head.encode(self.extract_feat(batch_inputs))
-        for task in TASKS:
-            rows = [i for i, tasks in enumerate(asked) if task in tasks]
-            if rows:
-                samples = [batch_data_samples[i] for i in rows]
-                self.predict_task(
-                    task, select_images(pixels, rows), samples, rescale
-                )
+        for tasks in dict.fromkeys(asked):
+            rows = [i for i, own in enumerate(asked) if own == tasks]
+            samples = [batch_data_samples[i] for i in rows]
+            self.predict_tasks(
+                tasks, select_images(pixels, rows), samples, rescale
+            )
         return batch_data_samples
 
-    def predict_task(
+    def predict_tasks(
         self,
-        task: str,
+        tasks: Sequence[str],
         pixels: PixelFeatures,
         samples: SampleList,
         rescale: bool,
     ) -> None:
-        """Write the result of one task into the samples."""
-        cls_scores, mask_preds = self.predict_logits(
-            task, pixels, len(samples)
+        """Write the results of some tasks into the samples."""
+        output = self.panoptic_head.decode(
+            pixels, [task for task in tasks for _ in samples]
         )
-        for sample, scores, masks in zip(
-            samples, cls_scores, mask_preds, strict=True
+        shape = (len(tasks), len(samples))
+        cls_scores = output.cls_scores[-1].unflatten(0, shape)
+        mask_embeds = output.mask_embeds[-1].unflatten(0, shape)
+        for task, task_scores, task_embeds in zip(
+            tasks, cls_scores, mask_embeds, strict=True
         ):
-            result = self.panoptic_fusion_head(
-                task, scores, masks, sample.metainfo, rescale
-            )
-            setattr(sample, RESULT_FIELDS[task], result)
-
-    def predict_logits(
-        self, task: str, pixels: PixelFeatures, batch: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the last prediction when every image is asked ``task``.
-
-        Returns:
-            tuple[Tensor, Tensor]: Class logits (B, Q, K + 1) and mask logits
-            (B, Q, H/4, W/4).
-        """
-        output = self.panoptic_head.decode(pixels, [task] * batch)
-        mask_preds = predict_masks(
-            output.mask_embeds[-1], pixels.mask_features
-        )
-        return output.cls_scores[-1], mask_preds
+            # The masks of one task at a time: they are large.
+            task_masks = predict_masks(task_embeds, pixels.mask_features)
+            for sample, scores, masks in zip(
+                samples, task_scores, task_masks, strict=True
+            ):
+                result = self.panoptic_fusion_head(
+                    task, scores, masks, sample.metainfo, rescale
+                )
+                setattr(sample, RESULT_FIELDS[task], result)
 
     def semantic_scores(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
@@ -193,8 +186,12 @@ class OneFormer(BaseDetector):
             :meth:`OneFormerFusionHead.semantic_scores`.
         """
         pixels = self.panoptic_head.encode(self.extract_feat(batch_inputs))
-        logits = self.predict_logits(
-            'semantic', pixels, len(batch_data_samples)
+        output = self.panoptic_head.decode(
+            pixels, ['semantic'] * len(batch_data_samples)
+        )
+        logits = (
+            output.cls_scores[-1],
+            predict_masks(output.mask_embeds[-1], pixels.mask_features),
         )
         return [
             self.panoptic_fusion_head.semantic_scores(

@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attention import fold_tasks, unfold_tasks, use_shared_attention
 from .positions import sine_positions
 
 
@@ -40,8 +41,19 @@ class HeadOutput(NamedTuple):
 
 
 def predict_masks(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
-    """Return mask logits, (B, Q, H, W), of (B, Q, C) and (B, C, H, W)."""
-    return torch.einsum('bqc,bchw->bqhw', mask_embeds, mask_features)
+    """Return mask logits, the products of embeddings and features.
+
+    Args:
+        mask_embeds (Tensor): (T * B, Q, C), the first task of all pictures
+            first.
+        mask_features (Tensor): (B, C, H, W).
+
+    Returns:
+        Tensor: (T * B, Q, H, W).
+    """
+    embeds = fold_tasks(mask_embeds, len(mask_features))  # (B, T * Q, C)
+    masks = torch.einsum('bqc,bchw->bqhw', embeds, mask_features)
+    return unfold_tasks(masks, len(mask_embeds))
 
 
 @MODELS.register_module()
@@ -57,7 +69,6 @@ class OneFormerHead(BaseModule):
         feat_channels (int): Width of queries and features, C.
         num_classes (int): Number of classes, K.
         num_queries (int): Queries, the task token included, Q.
-        num_heads (int): Heads of the masked cross attention.
         pixel_decoder (dict): Config of the pixel decoder.
         task_token (dict): Config of the task token.
         query_init (dict): Config of the query initialisation.
@@ -78,7 +89,6 @@ class OneFormerHead(BaseModule):
         feat_channels: int,
         num_classes: int,
         num_queries: int,
-        num_heads: int,
         pixel_decoder: dict,
         task_token: dict,
         query_init: dict,
@@ -90,7 +100,6 @@ class OneFormerHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         width = feat_channels
-        self.num_heads = num_heads
         self.pixel_decoder = MODELS.build(
             dict(
                 pixel_decoder,
@@ -102,6 +111,7 @@ class OneFormerHead(BaseModule):
         self.task_token = MODELS.build(dict(task_token, embed_dims=width))
         self.query_init = MODELS.build(dict(query_init, in_channels=width))
         self.decoder = Mask2FormerTransformerDecoder(**transformer_decoder)
+        use_shared_attention(self.decoder.layers)
         self.num_levels = self.pixel_decoder.num_outs
         self.query_embed = nn.Embedding(num_queries, width)
         self.level_embed = nn.Embedding(self.num_levels, width)
@@ -196,15 +206,21 @@ class OneFormerHead(BaseModule):
     ) -> HeadOutput:
         """Predict for the task that each image is asked.
 
+        Several tasks of all images share what depends on the images alone:
+        keys, values and masks are not repeated for them.
+
         Args:
-            pixels (PixelFeatures): Result of :meth:`encode`.
-            tasks (Sequence[str]): The task of each image.
+            pixels (PixelFeatures): Result of :meth:`encode`, of B images.
+            tasks (Sequence[str]): The task of each image; of several tasks
+                the first of all images first, T * B altogether.
+
+        Returns:
+            HeadOutput: With T * B in place of B.
         """
-        batch = len(tasks)
-        token = self.decoder.post_norm(self.task_token(tasks))  # (B, C)
+        token = self.decoder.post_norm(self.task_token(tasks))  # (T * B, C)
         query_embed = self.query_embed.weight  # (Q, C)
         queries = self.query_init(pixels.mask_features, token, query_embed)
-        query_pos = query_embed.expand(batch, -1, -1)  # (B, Q, C)
+        query_pos = query_embed[None]  # (1, Q, C)
 
         x = queries
         cls_scores, mask_embeds = [], []
@@ -218,7 +234,7 @@ class OneFormerHead(BaseModule):
                 key=pixels.memories[level],
                 value=pixels.memories[level],
                 query_pos=query_pos,
-                key_pos=pixels.positions[level].expand(batch, -1, -1),
+                key_pos=pixels.positions[level],
                 cross_attn_mask=self.attention_mask(
                     embeds, pixels.level_masks[level]
                 ),
@@ -237,18 +253,17 @@ class OneFormerHead(BaseModule):
         """Keep each query to the foreground of the mask it predicts.
 
         Args:
-            mask_embeds (Tensor): Mask embeddings, (B, Q, C).
+            mask_embeds (Tensor): Mask embeddings, (T * B, Q, C).
             features (Tensor): Mask features in the size of the level,
                 (B, C, h, w).
 
         Returns:
-            Tensor: True where attention is blocked, (B * heads, Q, h * w). A
+            Tensor: True where attention is blocked, (T * B, Q, h * w). A
             query without foreground attends everywhere.
         """
         logits = predict_masks(mask_embeds.detach(), features).flatten(2)
         blocked = logits < 0  # probability below 0.5, (B, Q, h * w)
-        blocked &= ~blocked.all(-1, keepdim=True)
-        return blocked.repeat_interleave(self.num_heads, dim=0)
+        return blocked & ~blocked.all(-1, keepdim=True)
 
     def loss(
         self, feats: Sequence[Tensor], batch_data_samples: SampleList

@@ -6,6 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
 
+from .attention import use_shared_attention
 from .positions import sine_positions
 
 
@@ -36,6 +37,7 @@ class QueryInit(BaseModule):
         self.transformer = DetrTransformerDecoder(
             return_intermediate=False, **transformer
         )
+        use_shared_attention(self.transformer.layers)
         self.input_proj = nn.Conv2d(
             in_channels, self.transformer.embed_dims, kernel_size=1
         )
@@ -55,24 +57,25 @@ class QueryInit(BaseModule):
 
         Args:
             mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
-            task_token (Tensor): Normalised task tokens, (B, C). It keeps
-                its precision, whatever the autocast.
+            task_token (Tensor): Normalised task tokens, (T * B, C), the first
+                task of all pictures first. It keeps its precision, whatever
+                the autocast.
             query_embed (Tensor): Query positions, (Q, C).
 
         Returns:
-            Tensor: ``Q - 1`` object queries, then the task token, (B, Q, C).
+            Tensor: ``Q - 1`` object queries, then the task token,
+            (T * B, Q, C).
         """
-        batch, num_objects = len(task_token), len(query_embed) - 1
         positions = sine_positions(mask_features)  # (1, H/4 * W/4, C)
-        positions = positions.expand(batch, -1, -1)
         features = self.input_proj(mask_features).flatten(2).transpose(1, 2)
-        task_token = task_token[:, None]  # (B, 1, C)
+        task_token = task_token[:, None]  # (T * B, 1, C)
         objects = self.transformer(
-            query=task_token.expand(-1, num_objects, -1),
+            query=task_token.expand(-1, len(query_embed) - 1, -1),
+            # One set for all pictures; the features make the keys differ.
             key=positions,
             value=positions,
-            query_pos=query_embed[:-1].expand(batch, -1, -1),
+            query_pos=query_embed[None, :-1],
             key_pos=features,
             key_padding_mask=None,
-        )[-1]  # (B, Q - 1, C)
+        )[-1]  # (T * B, Q - 1, C)
         return torch.cat([objects, task_token], dim=1)
