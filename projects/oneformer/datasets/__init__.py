@@ -1,10 +1,15 @@
 """Datasets and transforms. Importing this package registers them."""
 
+from .instance_dataset import OneFormerInstanceDataset
 from .panoptic_dataset import OneFormerPanopticDataset
+from .semantic_dataset import OneFormerSemanticDataset
 from .transforms import (
     EvalTargets,
     LargeScaleJitter,
+    LoadInstanceSegments,
     LoadPanopticSegments,
+    LoadSegments,
+    LoadSemanticSegments,
     SampleTask,
     TaskTargets,
     TaskTexts,
@@ -13,8 +18,13 @@ from .transforms import (
 __all__ = [
     'EvalTargets',
     'LargeScaleJitter',
+    'LoadInstanceSegments',
     'LoadPanopticSegments',
+    'LoadSegments',
+    'LoadSemanticSegments',
+    'OneFormerInstanceDataset',
     'OneFormerPanopticDataset',
+    'OneFormerSemanticDataset',
     'SampleTask',
     'TaskTargets',
     'TaskTexts',

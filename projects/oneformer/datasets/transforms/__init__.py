@@ -2,6 +2,11 @@
 
 from .eval_targets import EvalTargets
 from .large_scale_jitter import LargeScaleJitter
+from .load_parts import (
+    LoadInstanceSegments,
+    LoadSegments,
+    LoadSemanticSegments,
+)
 from .load_segments import LoadPanopticSegments
 from .sample_task import SampleTask
 from .task_targets import TaskTargets
@@ -10,7 +15,10 @@ from .task_texts import TaskTexts
 __all__ = [
     'EvalTargets',
     'LargeScaleJitter',
+    'LoadInstanceSegments',
     'LoadPanopticSegments',
+    'LoadSegments',
+    'LoadSemanticSegments',
     'SampleTask',
     'TaskTargets',
     'TaskTexts',
