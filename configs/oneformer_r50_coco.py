@@ -1,7 +1,8 @@
-"""OneFormer, ResNet-50, COCO panoptic, 50 epochs of 16 images.
+"""OneFormer, ResNet-50, COCO, 50 epochs.
 
 Train: tools/dist_train.sh configs/oneformer_r50_coco.py 8
-Published: no score. Ours: not trained yet.
+Published: no score.
+Ours: not trained yet.
 """
 
 _base_ = [
@@ -12,3 +13,4 @@ _base_ = [
 ]
 
 model = dict(metainfo=_base_.metainfo)
+optim_wrapper = _base_.float16

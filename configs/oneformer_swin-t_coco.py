@@ -1,7 +1,8 @@
-"""OneFormer, Swin-T, COCO panoptic, 50 epochs of 16 images.
+"""OneFormer, Swin-T, COCO, 50 epochs.
 
 Train: tools/dist_train.sh configs/oneformer_swin-t_coco.py 8
-Published: no score. Ours: not trained yet.
+Published: no score.
+Ours: not trained yet.
 """
 
 _base_ = [
@@ -12,3 +13,4 @@ _base_ = [
 ]
 
 model = dict(metainfo=_base_.metainfo)
+optim_wrapper = _base_.float16

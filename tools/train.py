@@ -16,12 +16,19 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument(
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument(
         '--amp',
         nargs='?',
         const='bfloat16',
         choices=['bfloat16', 'float16'],
-        help='train in mixed precision on a GPU, by default in bfloat16',
+        help='train in mixed precision on a GPU, in bfloat16 if not said '
+        'otherwise, whatever the config says',
+    )
+    precision.add_argument(
+        '--no-amp',
+        action='store_true',
+        help='train in float32, whatever the config says',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -46,6 +53,10 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     if args.amp:
         use_mixed_precision(config, args.amp)
+    elif args.no_amp:
+        use_float32(config)
+    else:
+        use_what_there_is(config)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in config:
             sys.exit(
@@ -71,6 +82,29 @@ def use_mixed_precision(config, dtype: str) -> None:
     config.optim_wrapper.dtype = dtype
     # Only float16 can underflow.
     config.optim_wrapper.loss_scale = 'dynamic' if dtype == 'float16' else 1.0
+
+
+def use_float32(config) -> None:
+    """Undo the mixed precision of a config."""
+    if config.optim_wrapper.type == 'AmpOptimWrapper':
+        config.optim_wrapper.type = 'OptimWrapper'
+        for option in ('dtype', 'loss_scale', 'use_fsdp'):
+            config.optim_wrapper.pop(option, None)
+
+
+def use_what_there_is(config) -> None:
+    """Train in float32 where mixed precision is not to be had."""
+    import torch
+
+    wrapper = config.optim_wrapper
+    if wrapper.type != 'AmpOptimWrapper' or torch.cuda.is_available():
+        return
+    print(
+        f'The config asks for mixed precision ({wrapper.get("dtype")}), which '
+        'needs a GPU, and PyTorch finds none: training in float32.',
+        file=sys.stderr,
+    )
+    use_float32(config)
 
 
 if __name__ == '__main__':

@@ -1,19 +1,13 @@
 """Learning rates and weight decays, parameter by parameter."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
-from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from projects.oneformer.engine import ModuleTypeOptimConstructor
 
-ROOT = Path(__file__).parents[2]
 LR, DECAY = 1e-4, 0.05
 
 
@@ -223,47 +217,23 @@ def test_an_option_of_a_name_that_is_not_known_is_refused():
     assert "it knows ['decay_mult', 'lr_mult']" in str(caught.value)
 
 
-def test_the_rates_of_swin_t_on_coco_are_those_of_the_paper():
-    config = Config.fromfile(ROOT / 'configs/oneformer_swin-t_coco.py')
-    config.model.backbone.init_cfg = None
-    model = MODELS.build(config.model)
-    wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    assert wrapper.optimizer.defaults['betas'] == (0.9, 0.999)
-    rates = rates_of(model, wrapper.optimizer)
-    assert len(rates) == len(list(model.parameters()))
+def test_norms_of_a_class_can_be_left_to_decay():
+    class OwnNorm(nn.LayerNorm):
+        pass
 
-    # By name: what does not decay are norms, embeddings and tables.
-    undecayed = re.compile(
-        r'norm\d?\.(weight|bias)$|norms\.\d\.(weight|bias)$|\.gn\.'
-        r'|relative_position_bias_table$|query_embed|level_embed'
-        r'|token_embedding|text_mapper\.context'
-    )
-    for name, found in rates.items():
-        lr = 1e-5 if name.startswith('backbone.') else 1e-4
-        decay = 0.0 if undecayed.search(name) else 0.05
-        assert found == pytest.approx((lr, decay)), name
-
-    # So that the names above are those of the model, one of each kind.
-    head = 'panoptic_head'
-    text = f'{head}.text_mapper.encoder'
-    block = 'backbone.stages.2.blocks.0'
-    named = {
-        'backbone.patch_embed.norm.bias': (1e-5, 0),
-        f'{block}.norm1.weight': (1e-5, 0),
-        'backbone.norm3.weight': (1e-5, 0),
-        f'{block}.attn.w_msa.relative_position_bias_table': (1e-5, 0),
-        f'{block}.attn.w_msa.qkv.bias': (1e-5, 0.05),
-        f'{head}.pixel_decoder.input_convs.0.gn.weight': (1e-4, 0),
-        f'{head}.pixel_decoder.level_encoding.weight': (1e-4, 0.05),
-        f'{head}.level_embed.weight': (1e-4, 0),
-        f'{head}.query_embed.weight': (1e-4, 0),
-        f'{head}.decoder.post_norm.bias': (1e-4, 0),
-        f'{head}.cls_embed.bias': (1e-4, 0.05),
-        f'{text}.token_embedding.weight': (1e-4, 0),
-        f'{text}.positional_embedding': (1e-4, 0.05),
-        f'{head}.text_mapper.context.weight': (1e-4, 0),
-        f'{head}.contrastive_loss.logit_scale': (1e-4, 0.05),
+    model = nn.Sequential(OwnNorm(3), nn.LayerNorm(3), nn.BatchNorm1d(3))
+    options = dict(norm_decay_mult=0.0, decayed_norms=['OwnNorm'])
+    assert rates_of(model, build(model, **options)) == {
+        '0.weight': (1e-4, 0.05),
+        '0.bias': (1e-4, 0.05),
+        '1.weight': (1e-4, 0.0),
+        '1.bias': (1e-4, 0.0),
+        '2.weight': (1e-4, 0.0),
+        '2.bias': (1e-4, 0.0),
     }
-    found = {name: pytest.approx(rates[name]) for name in named}
-    assert named == found
-    assert len(wrapper.optimizer.param_groups) == 4
+
+
+def test_the_classes_of_norms_are_a_list():
+    expected = r"got the str 'OwnNorm': write \['OwnNorm'\]"
+    with pytest.raises(ValueError, match=expected):
+        build(Toy(), norm_decay_mult=0.0, decayed_norms='OwnNorm')

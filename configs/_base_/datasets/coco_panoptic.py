@@ -5,6 +5,8 @@ out. Test: short side 800, long side at most 1333. All ground truth, also of
 AP and mIoU, comes from the panoptic annotation.
 """
 
+_base_ = './panoptic.py'
+
 data_root = 'data/coco/'
 # fmt: off
 thing_classes = (
@@ -43,58 +45,14 @@ metainfo = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='LoadPanopticSegments'),
+    *_base_.load_pipeline,
     dict(type='RandomFlip', prob=0.5),
     dict(type='LargeScaleJitter', size=(1024, 1024), ratio_range=(0.1, 2.0)),
-    dict(
-        type='SampleTask',
-        probs=dict(semantic=1 / 3, instance=1 / 3, panoptic=1 / 3),
-    ),
-    dict(type='TaskTargets'),
-    dict(type='TaskTexts'),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'flip',
-            'flip_direction',
-            'task',
-            'texts',
-            'filler_text',
-        ),
-    ),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'),
-    dict(type='LoadPanopticSegments'),
-    dict(type='EvalTargets'),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'scale_factor',
-            'segments_info',
-            'instances',
-        ),
-    ),
+    *_base_.target_pipeline,
 ]
 
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
-        type='OneFormerPanopticDataset',
         metainfo=metainfo,
         data_root=data_root,
         ann_file='annotations/panoptic_train2017.json',
@@ -103,35 +61,15 @@ train_dataloader = dict(
         ),
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=train_pipeline,
-    ),
+    )
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='OneFormerPanopticDataset',
         metainfo=metainfo,
         data_root=data_root,
         ann_file='annotations/panoptic_val2017.json',
         data_prefix=dict(img='val2017/', seg='annotations/panoptic_val2017/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+        pipeline=_base_.test_pipeline,
+    )
 )
 test_dataloader = val_dataloader
-
-# Each reads the result that was made with its own task token.
-val_evaluator = [
-    dict(type='PanopticQuality', prefix='panoptic'),
-    dict(
-        type='InstanceAP',
-        metric='segm',
-        proposal_nums=(1, 10, 100),
-        prefix='instance',
-    ),
-    dict(type='SemSegMetric', iou_metrics=['mIoU'], prefix='semantic'),
-]
-test_evaluator = val_evaluator

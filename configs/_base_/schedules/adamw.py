@@ -4,6 +4,9 @@
 reference configures never took effect.
 """
 
+# The mixed precision of the reference: ``optim_wrapper = _base_.float16``.
+float16 = dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
+
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='ModuleTypeOptimConstructor',
@@ -23,6 +26,8 @@ optim_wrapper = dict(
             'level_encoding': dict(decay_mult=1.0),
         },
         norm_decay_mult=0.0,
+        # Those of ConvNeXt, which the reference does not take for norms.
+        decayed_norms=['LayerNorm2d'],
         embedding_decay_mult=0.0,
     ),
 )

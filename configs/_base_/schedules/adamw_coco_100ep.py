@@ -10,6 +10,7 @@ param_scheduler = [
     dict(
         type='MultiStepLR',
         by_epoch=False,
+        # As Swin-L was trained; the second step of DiNAT-L is at 710184.
         milestones=[655556, 735184],
         gamma=0.1,
         end=max_iters,

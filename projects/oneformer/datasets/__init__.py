@@ -11,6 +11,7 @@ from .transforms import (
     LoadSegments,
     LoadSemanticSegments,
     SampleTask,
+    SSDColorJitter,
     TaskTargets,
     TaskTexts,
 )
@@ -25,6 +26,7 @@ __all__ = [
     'OneFormerInstanceDataset',
     'OneFormerPanopticDataset',
     'OneFormerSemanticDataset',
+    'SSDColorJitter',
     'SampleTask',
     'TaskTargets',
     'TaskTexts',

@@ -6,7 +6,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, _NormBase)
-OPTIONS = {'custom_keys', 'norm_decay_mult', 'embedding_decay_mult'}
+OPTIONS = {
+    'custom_keys',
+    'norm_decay_mult',
+    'decayed_norms',
+    'embedding_decay_mult',
+}
 CUSTOM_OPTIONS = {'lr_mult', 'decay_mult'}
 
 
@@ -18,9 +23,11 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
     with a smaller learning rate loses the rule for its norm layers. Here
     both rules apply, and parameters alike share one group of the optimizer.
 
-    ``paramwise_cfg`` knows ``norm_decay_mult``, ``embedding_decay_mult`` and
-    ``custom_keys`` (part of the name -> ``lr_mult``, ``decay_mult``; the
-    longest part that sets a value wins, over the type of module, too).
+    ``paramwise_cfg`` knows ``norm_decay_mult``, ``decayed_norms`` (names of
+    norm classes that ``norm_decay_mult`` leaves alone),
+    ``embedding_decay_mult`` and ``custom_keys`` (part of the name ->
+    ``lr_mult``, ``decay_mult``; the longest part that sets a value wins, over
+    the type of module, too).
 
     Args:
         optim_wrapper_cfg (dict): Config of the wrapper with its optimizer.
@@ -28,8 +35,8 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         ValueError: If ``paramwise_cfg`` or one of its ``custom_keys`` has an
-            option that is not known, or the optimizer lacks the value that
-            is to be multiplied.
+            option that is not known, ``decayed_norms`` is no list, or the
+            optimizer lacks the value that is to be multiplied.
     """
 
     def __init__(
@@ -48,6 +55,13 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
                     f'custom_keys[{key!r}]; it knows '
                     f'{sorted(CUSTOM_OPTIONS)}.'
                 )
+        decayed_norms = self.paramwise_cfg.get('decayed_norms', [])
+        if isinstance(decayed_norms, str):
+            raise ValueError(
+                'Expected a list of class names as decayed_norms of '
+                f'paramwise_cfg, got the str {decayed_norms!r}: write '
+                f'[{decayed_norms!r}].'
+            )
         needed = dict(lr=self.base_lr)
         if 'embedding_decay_mult' in self.paramwise_cfg:
             needed['weight_decay'] = self.base_wd
@@ -91,8 +105,10 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
 
     def _rates(self, name: str, module: nn.Module) -> tuple[float, float]:
         lr_mult = decay_mult = 1.0
+        decayed_norms = self.paramwise_cfg.get('decayed_norms', [])
         if isinstance(module, NORMS):
-            decay_mult = self.paramwise_cfg.get('norm_decay_mult', 1.0)
+            if type(module).__name__ not in decayed_norms:
+                decay_mult = self.paramwise_cfg.get('norm_decay_mult', 1.0)
         elif isinstance(module, nn.Embedding):
             decay_mult = self.paramwise_cfg.get('embedding_decay_mult', 1.0)
         custom_keys = self.paramwise_cfg.get('custom_keys', {})

@@ -1,6 +1,6 @@
 """Modules of the model. Importing this package registers them."""
 
-from .backbones import DiNAT
+from .backbones import DiNAT, PretrainedBackbone
 from .contrastive_loss import QueryTextContrastiveLoss
 from .criterion import OneFormerCriterion
 from .deformable_attention import DeformableAttention
@@ -22,6 +22,7 @@ __all__ = [
     'OneFormerFusionHead',
     'OneFormerHead',
     'OneFormerPixelDecoder',
+    'PretrainedBackbone',
     'PretrainedInOrder',
     'QueryInit',
     'QueryMatcher',

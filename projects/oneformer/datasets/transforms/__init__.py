@@ -9,6 +9,7 @@ from .load_parts import (
 )
 from .load_segments import LoadPanopticSegments
 from .sample_task import SampleTask
+from .ssd_color_jitter import SSDColorJitter
 from .task_targets import TaskTargets
 from .task_texts import TaskTexts
 
@@ -19,6 +20,7 @@ __all__ = [
     'LoadPanopticSegments',
     'LoadSegments',
     'LoadSemanticSegments',
+    'SSDColorJitter',
     'SampleTask',
     'TaskTargets',
     'TaskTexts',

@@ -126,11 +126,11 @@ class LoadSemanticSegments(BaseTransform):
         self.reader.check_size(values, results)
         label_of_value = results['label_of_value']
         present = np.flatnonzero(np.bincount(values.ravel()))
+        ignored = results['ignore_index']
         unknown = [
             value
             for value in present.tolist()
-            if value >= len(label_of_value)
-            and value != results['ignore_index']
+            if value >= len(label_of_value) and value != ignored
         ]
         if unknown:
             raise ValueError(

@@ -1,0 +1,21 @@
+"""ADE20K panoptic, crops of 640 x 640.
+
+Training: short side 320 to 1280. Test: short side 640, long side at most
+2560.
+"""
+
+_base_ = './ade20k_panoptic.py'
+
+size = 640
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].scales = [
+    (4 * size, int(x * 0.1 * size)) for x in range(5, 21)
+]
+train_pipeline[3].crop_size = (size, size)
+train_pipeline[6].size = (size, size)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (4 * size, size)
+
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

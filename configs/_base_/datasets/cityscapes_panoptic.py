@@ -1,0 +1,62 @@
+"""Cityscapes panoptic: 8 things, 11 stuff.
+
+Training: short side 512 to 2048, crop of 1024 x 512 (width x height), colour
+jitter. Test: 2048 x 1024, the size of the pictures.
+"""
+
+_base_ = './panoptic.py'
+
+# fmt: off
+classes = (
+    'road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light',
+    'traffic sign', 'vegetation', 'terrain', 'sky', 'person', 'rider', 'car',
+    'truck', 'bus', 'train', 'motorcycle', 'bicycle',
+)
+thing_classes = (
+    'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle',
+)
+# fmt: on
+metainfo = dict(classes=classes, thing_classes=thing_classes)
+
+data_root = 'data/cityscapes/'
+
+train_pipeline = [
+    *_base_.load_pipeline,
+    dict(
+        type='RandomChoiceResize',
+        # (long side at most, short side)
+        scales=[(4096, int(x * 0.1 * 1024)) for x in range(5, 21)],
+        keep_ratio=True,
+        backend='pillow',
+    ),
+    dict(type='RandomCrop', crop_size=(1024, 512)),
+    dict(type='SSDColorJitter'),
+    dict(type='RandomFlip', prob=0.5),
+    *_base_.target_pipeline,
+]
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (2048, 1024)
+
+train_dataloader = dict(
+    dataset=dict(
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='gtFine/cityscapes_panoptic_train.json',
+        data_prefix=dict(
+            img='leftImg8bit/train/', seg='gtFine/cityscapes_panoptic_train/'
+        ),
+        pipeline=train_pipeline,
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='gtFine/cityscapes_panoptic_val.json',
+        data_prefix=dict(
+            img='leftImg8bit/val/', seg='gtFine/cityscapes_panoptic_val/'
+        ),
+        pipeline=test_pipeline,
+    )
+)
+test_dataloader = val_dataloader

@@ -1,0 +1,14 @@
+"""OneFormer with DiNAT-L, kernel 11 x 11, dilated for 1280 x 1280 pixels."""
+
+_base_ = './oneformer_dinat-l.py'
+
+model = dict(
+    backbone=dict(
+        dilations=(
+            (1, 28, 1),
+            (1, 7, 1, 14),
+            (1, 3, 1, 5, 1, 5, 1, 7, 1, 3, 1, 5, 1, 5, 1, 7, 1, 7),
+            (1, 3, 1, 3, 1),
+        )
+    )
+)

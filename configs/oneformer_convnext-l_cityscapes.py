@@ -1,0 +1,20 @@
+"""OneFormer, ConvNeXt-L, Cityscapes, 90k iterations.
+
+Train: tools/dist_train.sh configs/oneformer_convnext-l_cityscapes.py 8
+Published: 68.5 PQ, 46.5 AP, 83.0 mIoU (84.0 with scales and flips).
+Released: 250_16_convnext_l_oneformer_cityscapes_90k.pth
+Ours: not trained yet.
+"""
+
+_base_ = [
+    './_base_/models/oneformer_convnext-l.py',
+    './_base_/datasets/cityscapes_panoptic.py',
+    './_base_/schedules/adamw_poly_90k.py',
+    './_base_/default_runtime.py',
+]
+
+model = dict(
+    metainfo=_base_.metainfo,
+    panoptic_head=dict(num_queries=250),
+)
+optim_wrapper = _base_.float16
