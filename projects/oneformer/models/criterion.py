@@ -138,13 +138,15 @@ class OneFormerCriterion(BaseModule):
         cls_scores: Tensor,
         targets: list[InstanceData],
         matches: list[Match],
-        unlabelled: list[Unlabelled | None],
-        shares: list[Tensor | None],
+        unlabelled: list[Unlabelled | None] | None = None,
+        shares: list[Tensor | None] | None = None,
     ) -> Tensor:
         """Weighted cross entropy over all queries, scalar.
 
         ``shares`` are those of :meth:`labelled_share`, per image.
         """
+        unlabelled = unlabelled or [None] * len(targets)
+        shares = shares or [None] * len(targets)
         labels = torch.full(
             cls_scores.shape[:2],
             self.num_classes,
@@ -210,7 +212,7 @@ class OneFormerCriterion(BaseModule):
         targets: list[InstanceData],
         matches: list[Match],
         num_masks: Tensor,
-        unlabelled: list[Unlabelled | None],
+        unlabelled: list[Unlabelled | None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Binary and dice loss of the matched masks, two scalars.
 
@@ -237,7 +239,7 @@ class OneFormerCriterion(BaseModule):
         with torch.no_grad():
             points = self.draw_points(logits[:, None])  # (M, P, 2)
             truth = sample_masks(masks, points)  # (M, P)
-            left_out = points_left_out(points, matches, unlabelled)
+            left_out = points_left_out(points, matches, unlabelled or [])
         logits = point_sample(logits[:, None], points)[:, 0]  # (M, P)
         if left_out is not None:
             logits = logits.masked_fill(left_out, NO_PART)
