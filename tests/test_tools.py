@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import mmengine
 import numpy as np
 import pytest
 import torch
@@ -289,3 +290,69 @@ def test_the_demo_says_what_a_folder_lacks(tmp_path):
     process = tool('demo.py', '--data', tmp_path, check=False)
     assert process.returncode == 1
     assert 'annotations/panoptic_train.json does not exist' in process.stderr
+
+
+def test_augmentation_at_test_time_measures_the_semantic_task(
+    trained, options, tmp_path
+):
+    work_dir, _ = trained
+    config = tmp_path / 'augmented.py'
+    config.write_text(
+        f"""_base_ = '{ROOT / CONFIG}'
+tta_model = dict(type='OneFormerTTA')
+resize = dict(
+    type='Resize', scale=(64, 64), keep_ratio=True, backend='pillow'
+)
+keys = ('img_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction')
+tta_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [resize, dict(resize, scale=(96, 96))],
+            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
+            [dict(type='LoadPanopticSegments')],
+            [dict(type='EvalTargets')],
+            [dict(type='PackDetInputs', meta_keys=keys)],
+        ],
+    ),
+]
+"""
+    )
+    process = tool(
+        'test.py',
+        config,
+        work_dir / 'iter_2.pth',
+        '--tta',
+        *('--work-dir', tmp_path),
+        *('--out', tmp_path / 'predictions.pkl'),
+        *options,
+    )
+    assert 'missing keys' not in process.stdout
+    assert re.search(r'metric +\| mIoU +\|\n', process.stdout)
+    assert re.search(r'task token \| semantic \|\n', process.stdout)
+    results = mmengine.load(tmp_path / 'predictions.pkl')
+    assert [r['pred_sem_seg']['sem_seg'].shape for r in results] == [
+        (1, 64, 64)
+    ] * 3
+
+
+def test_augmentation_at_test_time_needs_its_settings():
+    process = tool('test.py', CONFIG, 'none.pth', '--tta', check=False)
+    assert process.returncode == 1
+    assert '--tta needs tta_model and tta_pipeline' in process.stderr
+    assert 'configs/_base_/tta/' in process.stderr
+
+
+def test_augmentation_at_test_time_needs_the_semantic_metric(tmp_path):
+    config = tmp_path / 'panoptic.py'
+    config.write_text(
+        f"""_base_ = '{ROOT / CONFIG}'
+tta_model = dict(type='OneFormerTTA')
+tta_pipeline = []
+test_evaluator = [dict(type='PanopticQuality', prefix='panoptic')]
+"""
+    )
+    process = tool('test.py', config, 'none.pth', '--tta', check=False)
+    assert process.returncode == 1
+    assert 'panoptic and instance results have no average' in process.stderr

@@ -23,8 +23,41 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show-dir', help='also draw the predictions into this folder'
     )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: mIoU over the scales and flips of '
+        'tta_pipeline; PQ and AP are left out',
+    )
     add_run_options(parser)
     return parser.parse_args()
+
+
+def augment(config) -> None:
+    """Let the model see scales and flips of each picture (semantic only)."""
+    missing = [
+        key for key in ('tta_model', 'tta_pipeline') if key not in config
+    ]
+    if missing:
+        sys.exit(
+            f'--tta needs {" and ".join(missing)} in the config: add one of '
+            'configs/_base_/tta/ to its _base_. COCO has none, since no '
+            'scores with test-time augmentation are published for it.'
+        )
+    metrics = config.test_evaluator
+    metrics = [metrics] if isinstance(metrics, dict) else metrics
+    metrics = [
+        metric for metric in metrics if metric.get('prefix') == 'semantic'
+    ]
+    if not metrics:
+        sys.exit(
+            '--tta is for the semantic task, panoptic and instance results '
+            'have no average: test_evaluator needs a metric with the prefix '
+            "'semantic'."
+        )
+    config.test_evaluator = metrics
+    config.model = dict(config.tta_model, module=config.model)
+    config.test_dataloader.dataset.pipeline = config.tta_pipeline
 
 
 def main() -> None:
@@ -37,6 +70,8 @@ def main() -> None:
     # Evaluation needs no text branch, no losses and no initial weights.
     config.model.train_cfg = None
     config.model.backbone.init_cfg = None
+    if args.tta:
+        augment(config)
     if args.show_dir:
         config.default_hooks.visualization = dict(
             type='DetVisualizationHook', draw=True, test_out_dir=args.show_dir

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from projects.oneformer.datasets import TaskTexts
+from projects.oneformer.datasets import TaskTargets, TaskTexts
+from projects.oneformer.tasks import TASKS
+from projects.oneformer.text import fill_text_slots
 
 CLASSES = ('window ', 'dog', 'sky, heaven', 'cat')
 
@@ -70,3 +72,49 @@ def test_templates_can_be_changed():
 def test_a_template_without_a_place_for_the_name_is_refused():
     with pytest.raises(ValueError, match="a template with one '{}'"):
         texts_of('semantic', [1], class_template='a photo')
+
+
+@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('seed', range(5))
+def test_the_filled_list_is_that_of_the_reference(task, seed):
+    """From the annotation to the slots, by counting segments per class."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(CLASSES), 9).tolist()
+    segments = [
+        dict(id=i, category=label, is_thing=label % 2, iscrowd=i == 3)
+        for i, label in enumerate(labels, 1)
+    ]
+    ids = rng.permutation(9).reshape(3, 3) + 1
+    ids[ids == 5] = 0  # has no pixel left
+    count = [0] * len(CLASSES)
+    for segment in segments:
+        is_shown = segment['id'] not in (3, 5)
+        if is_shown and (task != 'instance' or segment['is_thing']):
+            count[segment['category']] += 1
+    if task == 'semantic':
+        count = [min(number, 1) for number in count]
+    slots = 4
+    expected = [
+        {
+            'semantic': 'a semantic photo',
+            'instance': 'an instance photo',
+            'panoptic': 'a panoptic photo',
+        }[task]
+    ] * slots
+    place = 0
+    for label, number in enumerate(count):
+        for _ in range(number):
+            if place < slots:
+                expected[place] = f'a photo with a {CLASSES[label]}'
+            place += 1
+
+    results = dict(
+        task=task,
+        classes=CLASSES,
+        segments_info=segments,
+        gt_seg_map=np.stack([ids, 0 * ids, 0 * ids], -1).astype(np.uint8),
+        seg_fields=['gt_seg_map'],
+    )
+    results = TaskTexts()(TaskTargets()(results))
+    found = fill_text_slots(results['texts'], results['filler_text'], slots)
+    assert found == expected

@@ -167,7 +167,7 @@ def test_semantic_labels_have_the_largest_sum_over_queries(
     meta, rescale, chunk
 ):
     cls_scores, mask_preds = make_logits(12, meta)
-    head = make_head(semantic_chunk=chunk)
+    head = make_head(query_chunk=chunk)
     result = head('semantic', cls_scores, mask_preds, meta, rescale)
     total = semantic_by_hand(cls_scores, resized(mask_preds, meta, rescale))
     assert result.sem_seg.shape == (1, *total.shape[1:])

@@ -12,6 +12,7 @@ from .pixel_decoder import OneFormerPixelDecoder
 from .query_init import QueryInit
 from .task_token import TaskToken
 from .text_mapper import TextMapper
+from .tta import OneFormerTTA
 from .weight_init import PretrainedInOrder
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     'OneFormerHead',
     'OneFormerPixelDecoder',
     'PretrainedBackbone',
+    'OneFormerTTA',
     'PretrainedInOrder',
     'QueryInit',
     'QueryMatcher',

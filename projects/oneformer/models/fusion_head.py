@@ -34,9 +34,12 @@ class OneFormerFusionHead(BaseModule):
             keep in the competition for pixels.
         max_per_image (int | None): Instance: scores kept, things or not.
             None keeps as many as there are queries.
-        semantic_chunk (int): Semantic: queries added up at a time, which
-            bounds memory.
+        query_chunk (int): Queries resized at a time, which bounds memory and
+            changes no result.
         init_cfg (dict, optional): Initialization config.
+
+    Raises:
+        ValueError: If ``max_per_image`` or ``query_chunk`` is below 1.
     """
 
     def __init__(
@@ -46,15 +49,24 @@ class OneFormerFusionHead(BaseModule):
         object_mask_thr: float = 0.8,
         iou_thr: float = 0.8,
         max_per_image: int | None = None,
-        semantic_chunk: int = 32,
+        query_chunk: int = 32,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        if max_per_image is not None and max_per_image < 1:
+            raise ValueError(
+                'Expected max_per_image of 1 or more, or None for as many as '
+                f'there are queries, got {max_per_image}.'
+            )
+        if query_chunk < 1:
+            raise ValueError(
+                f'Expected query_chunk of 1 or more, got {query_chunk}.'
+            )
         self.num_classes = num_classes
         self.object_mask_thr = object_mask_thr
         self.iou_thr = iou_thr
         self.max_per_image = max_per_image
-        self.semantic_chunk = semantic_chunk
+        self.query_chunk = query_chunk
         is_thing = torch.zeros(num_classes, dtype=torch.bool)
         is_thing[list(thing_labels)] = True
         self.register_buffer('is_thing', is_thing, persistent=False)
@@ -81,6 +93,10 @@ class OneFormerFusionHead(BaseModule):
             PixelData | InstanceData: ``sem_seg`` (1, H, W) for panoptic
             (class + 1000 * instance, void = K) and semantic (class);
             ``masks``, ``labels``, ``scores`` and ``bboxes`` for instance.
+
+        Raises:
+            ValueError: If the task is unknown, or panoptic with more classes
+                than its code can hold.
         """
         predict = getattr(self, f'predict_{check_task(task)}')
 
@@ -89,41 +105,96 @@ class OneFormerFusionHead(BaseModule):
 
         return predict(cls_scores.float(), mask_preds.float(), resize)
 
+    def semantic_scores(
+        self, cls_scores: Tensor, mask_preds: Tensor, metainfo: dict
+    ) -> Tensor:
+        """Return what :meth:`predict_semantic` takes the largest of.
+
+        Args:
+            cls_scores (Tensor): Class logits, (Q, K + 1).
+            mask_preds (Tensor): Mask logits at stride 4, (Q, H/4, W/4).
+            metainfo (dict): As in :meth:`forward`.
+
+        Returns:
+            Tensor: Class probability times mask probability, summed over the
+            queries, in the size of the original picture, (K, H, W). The
+            values of a pixel do not add up to 1.
+        """
+
+        def resize(masks: Tensor) -> Tensor:
+            return resize_masks(masks, metainfo, rescale=True)
+
+        return self.add_up(cls_scores.float(), mask_preds.float(), resize)
+
     def predict_panoptic(
         self, cls_scores: Tensor, mask_preds: Tensor, resize: Resize
     ) -> PixelData:
         """Give every pixel to one segment or to none (void)."""
+        if self.num_classes >= INSTANCE_OFFSET:
+            raise ValueError(
+                f'A panoptic result (class + {INSTANCE_OFFSET} * instance) '
+                f'can tell {INSTANCE_OFFSET - 1} classes apart, the model has '
+                f'{self.num_classes}: leave panoptic out of test_cfg.tasks.'
+            )
         scores, labels = cls_scores.softmax(-1).max(-1)  # (Q,)
         kept = (labels != self.num_classes) & (scores > self.object_mask_thr)
-        scores, labels = scores[kept], labels[kept]
-        probs = resize(mask_preds[kept]).sigmoid_()  # (M, H, W)
+        scores, labels, masks = scores[kept], labels[kept], mask_preds[kept]
         segments = torch.full(
-            probs.shape[-2:],
+            resize(masks[:0]).shape[1:],
             self.num_classes,
             dtype=torch.int32,
-            device=probs.device,
+            device=masks.device,
         )
         if len(scores):
-            winner = (scores[:, None, None] * probs).argmax(0)  # (H, W)
-            # What each query wins, covers, and wins of what it covers.
+            winner, inside, covered = self.compete(scores, masks, resize)
+            # What each query wins, and wins of what it covers.
             won = torch.bincount(winner.flatten(), minlength=len(scores))
-            inside = probs >= 0.5
-            covered = inside.flatten(1).sum(1)
-            winner_inside = inside.gather(0, winner[None])[0]  # (H, W)
-            visible = torch.bincount(
-                winner[winner_inside], minlength=len(scores)
-            )
+            visible = torch.bincount(winner[inside], minlength=len(scores))
             accepted = (visible > 0) & ~(won.double() / covered < self.iou_thr)
             things = self.is_thing[labels]
             # Things are numbered from 1 in query order; segments of one
             # stuff class share number 0 and so merge.
             number = (things & accepted).cumsum(0) * things
             ids = labels + number * INSTANCE_OFFSET  # (M,)
-            painted = winner_inside & accepted[winner]
+            painted = inside & accepted[winner]
             segments[painted] = ids[winner[painted]].to(segments.dtype)
         result = PixelData(sem_seg=segments[None])
         result.set_metainfo(dict(ignore_index=self.num_classes))
         return result
+
+    def compete(
+        self, scores: Tensor, mask_preds: Tensor, resize: Resize
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Let queries compete for the pixels.
+
+        Args:
+            scores (Tensor): Class scores, (M,), M > 0.
+            mask_preds (Tensor): Mask logits at stride 4, (M, H/4, W/4).
+            resize (Resize): To the size of the result.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Which query has the largest class
+            score times mask probability, the first if several, (H, W);
+            whether that mask probability is at least 0.5, (H, W); and how
+            many pixels each query has with at least 0.5, (M,).
+        """
+        best, covered = None, []
+        for start in range(0, len(scores), self.query_chunk):
+            part = slice(start, start + self.query_chunk)
+            probs = resize(mask_preds[part]).sigmoid_()  # (M', H, W)
+            covered.append((probs >= 0.5).flatten(1).sum(1))
+            weighted = scores[part, None, None] * probs
+            first = weighted.argmax(0, keepdim=True)  # (1, H, W)
+            value = weighted.gather(0, first)[0]
+            inside = probs.gather(0, first)[0] >= 0.5
+            if best is None:
+                best, winner, winner_inside = value, first[0], inside
+                continue
+            better = value > best
+            best = torch.where(better, value, best)
+            winner = torch.where(better, first[0] + start, winner)
+            winner_inside = torch.where(better, inside, winner_inside)
+        return winner, winner_inside, torch.cat(covered)
 
     def predict_instance(
         self, cls_scores: Tensor, mask_preds: Tensor, resize: Resize
@@ -137,16 +208,19 @@ class OneFormerFusionHead(BaseModule):
         scores, labels, top = scores[things], labels[things], top[things]
         # A query may appear with several classes: its mask is resized once.
         queries, row = (top // self.num_classes).unique(return_inverse=True)
-        logits = resize(mask_preds[queries])  # (M, H, W)
-        masks = logits > 0
-        quality = (logits.sigmoid() * masks).flatten(1).sum(1) / (
-            masks.flatten(1).sum(1) + 1e-6
-        )
-        masks = masks[row]
+        masks, quality = [], []
+        for part in mask_preds[queries].split(self.query_chunk):
+            logits = resize(part)  # (M', H, W)
+            inside = logits > 0
+            area = inside.flatten(1).sum(1)
+            inner = (logits.sigmoid_() * inside).flatten(1).sum(1)
+            masks.append(inside)
+            quality.append(inner / (area + 1e-6))
+        masks = torch.cat(masks)[row]
         return InstanceData(
             bboxes=mask2bbox(masks),
             labels=labels,
-            scores=scores * quality[row],
+            scores=scores * torch.cat(quality)[row],
             masks=masks,
         )
 
@@ -154,19 +228,36 @@ class OneFormerFusionHead(BaseModule):
         self, cls_scores: Tensor, mask_preds: Tensor, resize: Resize
     ) -> PixelData:
         """Give every pixel the class with the largest sum over queries."""
+        total = self.add_up(cls_scores, mask_preds, resize)  # (K, H, W)
+        return semantic_result(total)
+
+    def add_up(
+        self, cls_scores: Tensor, mask_preds: Tensor, resize: Resize
+    ) -> Tensor:
+        """Sum class times mask probability over the queries, (K, H, W)."""
         probs = cls_scores.softmax(-1)[:, :-1]  # (Q, K)
-        total = 0
-        chunks = zip(
-            probs.split(self.semantic_chunk),
-            mask_preds.split(self.semantic_chunk),
+        size = resize(mask_preds[:0]).shape[1:]
+        total = probs.new_zeros(self.num_classes, *size)
+        for chunk_probs, chunk_masks in zip(
+            probs.split(self.query_chunk),
+            mask_preds.split(self.query_chunk),
             strict=True,
-        )
-        for chunk_probs, chunk_masks in chunks:
-            masks = resize(chunk_masks).sigmoid_()
-            total = total + torch.einsum('qk,qhw->khw', chunk_probs, masks)
-        result = PixelData(sem_seg=total.argmax(0, keepdim=True))
-        result.set_metainfo(dict(ignore_index=255))
-        return result
+        ):
+            masks = resize(chunk_masks).sigmoid_()  # (Q', H, W)
+            total += torch.einsum('qk,qhw->khw', chunk_probs, masks)
+        return total
+
+
+def semantic_result(scores: Tensor) -> PixelData:
+    """Return the label with the largest score, ``sem_seg`` (1, H, W).
+
+    Args:
+        scores (Tensor): One map per class, (K, H, W).
+    """
+    result = PixelData(sem_seg=scores.argmax(0, keepdim=True))
+    # What SemSegMetric ignores in the ground truth; never predicted.
+    result.set_metainfo(dict(ignore_index=255))
+    return result
 
 
 def resize_masks(masks: Tensor, metainfo: dict, rescale: bool) -> Tensor:

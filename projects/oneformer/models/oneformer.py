@@ -152,11 +152,9 @@ class OneFormer(BaseDetector):
         rescale: bool,
     ) -> None:
         """Write the result of one task into the samples."""
-        output = self.panoptic_head.decode(pixels, [task] * len(samples))
-        mask_preds = predict_masks(
-            output.mask_embeds[-1], pixels.mask_features
-        )  # (B, Q, H/4, W/4)
-        cls_scores = output.cls_scores[-1]  # (B, Q, K + 1)
+        cls_scores, mask_preds = self.predict_logits(
+            task, pixels, len(samples)
+        )
         for sample, scores, masks in zip(
             samples, cls_scores, mask_preds, strict=True
         ):
@@ -164,6 +162,48 @@ class OneFormer(BaseDetector):
                 task, scores, masks, sample.metainfo, rescale
             )
             setattr(sample, RESULT_FIELDS[task], result)
+
+    def predict_logits(
+        self, task: str, pixels: PixelFeatures, batch: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the last prediction when every image is asked ``task``.
+
+        Returns:
+            tuple[Tensor, Tensor]: Class logits (B, Q, K + 1) and mask logits
+            (B, Q, H/4, W/4).
+        """
+        output = self.panoptic_head.decode(pixels, [task] * batch)
+        mask_preds = predict_masks(
+            output.mask_embeds[-1], pixels.mask_features
+        )
+        return output.cls_scores[-1], mask_preds
+
+    def semantic_scores(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> list[Tensor]:
+        """Return the maps behind the semantic result, for averaging.
+
+        Args:
+            batch_inputs (Tensor): Normalised pictures, (B, 3, H, W).
+            batch_data_samples (SampleList): Their sizes.
+
+        Returns:
+            list[Tensor]: Per image one map per class, (K, height, width) of
+            the original picture; see
+            :meth:`OneFormerFusionHead.semantic_scores`.
+        """
+        pixels = self.panoptic_head.encode(self.extract_feat(batch_inputs))
+        logits = self.predict_logits(
+            'semantic', pixels, len(batch_data_samples)
+        )
+        return [
+            self.panoptic_fusion_head.semantic_scores(
+                scores, masks, sample.metainfo
+            )
+            for scores, masks, sample in zip(
+                *logits, batch_data_samples, strict=True
+            )
+        ]
 
     def _forward(
         self,
