@@ -10,6 +10,7 @@ _base_ = [
     './_base_/models/oneformer_convnext-l.py',
     './_base_/datasets/ade20k_panoptic_640.py',
     './_base_/schedules/adamw_poly_160k.py',
+    './_base_/tta/semantic_ade20k_640.py',
     './_base_/default_runtime.py',
 ]
 

@@ -14,6 +14,7 @@ _base_ = [
     './_base_/models/oneformer_convnext-l.py',
     './_base_/datasets/cityscapes_panoptic.py',
     './_base_/schedules/adamw_poly_90k.py',
+    './_base_/tta/semantic_cityscapes.py',
     './_base_/default_runtime.py',
 ]
 

@@ -14,6 +14,7 @@ _base_ = [
     './_base_/models/oneformer_convnext-l.py',
     './_base_/datasets/mapillary_panoptic_three-tasks.py',
     './_base_/schedules/adamw_poly_300k.py',
+    './_base_/tta/semantic_mapillary.py',
     './_base_/default_runtime.py',
 ]
 

@@ -10,6 +10,7 @@ _base_ = [
     './_base_/models/oneformer_dinat-l_k7.py',
     './_base_/datasets/cityscapes_panoptic.py',
     './_base_/schedules/adamw_poly_90k.py',
+    './_base_/tta/semantic_cityscapes.py',
     './_base_/default_runtime.py',
 ]
 

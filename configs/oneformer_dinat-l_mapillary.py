@@ -10,6 +10,7 @@ _base_ = [
     './_base_/models/oneformer_dinat-l.py',
     './_base_/datasets/mapillary_panoptic.py',
     './_base_/schedules/adamw_poly_300k.py',
+    './_base_/tta/semantic_mapillary.py',
     './_base_/default_runtime.py',
 ]
 

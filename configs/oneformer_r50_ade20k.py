@@ -9,6 +9,7 @@ _base_ = [
     './_base_/models/oneformer_r50.py',
     './_base_/datasets/ade20k_panoptic.py',
     './_base_/schedules/adamw_poly_160k.py',
+    './_base_/tta/semantic_ade20k_512.py',
     './_base_/default_runtime.py',
 ]
 

@@ -10,6 +10,7 @@ _base_ = [
     './_base_/models/oneformer_swin-l.py',
     './_base_/datasets/ade20k_panoptic_1280.py',
     './_base_/schedules/adamw_poly_160k.py',
+    './_base_/tta/semantic_ade20k_1280.py',
     './_base_/default_runtime.py',
 ]
 
