@@ -9,6 +9,7 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from ..tasks import TASKS
+from ..visualization import class_colors
 
 MISSING_CLASSES = ('error', 'ignore', 'background')
 VOID = ('background', 'ignore')
@@ -150,6 +151,10 @@ class SegmentsDataset(BaseDetDataset):
                 f'thing_classes {unknown} of metainfo are not among its '
                 'classes: every thing must be listed in classes, too.'
             )
+        # OpenMMLab's visualizer needs one.
+        self._metainfo.setdefault(
+            'palette', list(map(tuple, class_colors(len(classes)).tolist()))
+        )
         self._metainfo.update(
             classes=classes,
             thing_classes=thing_classes,
