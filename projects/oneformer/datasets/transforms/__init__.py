@@ -1,6 +1,6 @@
 """Transforms. Importing this package registers them."""
 
-from .eval_targets import EvalTargets
+from .eval_targets import EvalTargets, LoadSemanticTruth
 from .large_scale_jitter import LargeScaleJitter
 from .load_segments import LoadPanopticSegments
 from .sample_task import SampleTask
@@ -11,6 +11,7 @@ __all__ = [
     'EvalTargets',
     'LargeScaleJitter',
     'LoadPanopticSegments',
+    'LoadSemanticTruth',
     'SampleTask',
     'TaskTargets',
     'TaskTexts',
