@@ -1,6 +1,6 @@
 """Transforms. Importing this package registers them."""
 
-from .eval_targets import EvalTargets
+from .eval_targets import EvalTargets, LoadSemanticTruth
 from .large_scale_jitter import LargeScaleJitter
 from .load_parts import (
     LoadInstanceSegments,
@@ -20,6 +20,7 @@ __all__ = [
     'LoadPanopticSegments',
     'LoadSegments',
     'LoadSemanticSegments',
+    'LoadSemanticTruth',
     'SSDColorJitter',
     'SampleTask',
     'TaskTargets',
