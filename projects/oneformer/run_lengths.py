@@ -71,6 +71,17 @@ def encode_labels(labels: np.ndarray, void: int) -> dict[int, dict]:
     }
 
 
+def join_rles(rles: list[dict]) -> dict:
+    """Return the union of COCO RLEs of one size, one or more."""
+    if len(rles) == 1:
+        return rles[0]
+    joined = coco_mask.merge(rles)
+    counts = joined['counts']
+    if isinstance(counts, bytes):
+        counts = counts.decode()
+    return dict(size=list(joined['size']), counts=counts)
+
+
 def rle_area(rle: dict) -> int:
     """Return the number of pixels in a COCO RLE."""
     return int(coco_mask.area(rle))

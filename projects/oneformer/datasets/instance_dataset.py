@@ -50,17 +50,21 @@ class OneFormerInstanceDataset(SegmentsDataset):
         """
         content = self.read_layout()
         labels = self.read_categories(content['categories'])
-        segments: dict = {image['id']: [] for image in content['images']}
+        images = {image['id']: image for image in content['images']}
+        segments: dict = {number: [] for number in images}
         for annotation in content['annotations']:
-            if annotation['image_id'] not in segments:
+            image = images.get(annotation['image_id'])
+            if image is None:
                 raise ValueError(
-                    f'{self.ann_file} has an annotation of the picture '
+                    f'{self.ann_file} has an annotation (id '
+                    f'{annotation.get("id")!r}) of the picture '
                     f'{annotation["image_id"]!r}, which is not among its '
-                    'images.'
+                    'images: add the picture or remove the annotation.'
                 )
             segment = self.parse_annotation(annotation, labels)
             if segment is not None:
-                segments[annotation['image_id']].append(segment)
+                self.check_segmentation(annotation, image)
+                segments[image['id']].append(segment)
         if not content['images']:
             raise ValueError(f'{self.ann_file} lists no images.')
         return [
@@ -149,3 +153,29 @@ class OneFormerInstanceDataset(SegmentsDataset):
             iscrowd=bool(annotation.get('iscrowd', 0)),
             segmentation=annotation['segmentation'],
         )
+
+    def check_segmentation(self, annotation: dict, image: dict) -> None:
+        """Refuse what is neither polygons nor run lengths of the picture."""
+        found = annotation['segmentation']
+        size = [image['height'], image['width']]
+        if isinstance(found, list):
+            drawable = bool(found) and all(
+                isinstance(polygon, list)
+                and len(polygon) >= 6
+                and len(polygon) % 2 == 0
+                for polygon in found
+            )
+        else:
+            drawable = (
+                isinstance(found, dict)
+                and 'counts' in found
+                and list(found.get('size', [])) == size
+            )
+        if not drawable:
+            raise ValueError(
+                f'{self.ann_file} has an annotation (id '
+                f'{annotation.get("id")!r}, picture {image["file_name"]}) '
+                f'whose segmentation is {reprlib.repr(found)}: expected '
+                'polygons [[x1, y1, x2, y2, x3, y3, ...], ...], or run '
+                f'lengths dict(size={size}, counts=...). Mend or remove it.'
+            )

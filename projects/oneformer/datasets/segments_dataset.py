@@ -13,7 +13,9 @@ from ..visualization import class_colors
 
 MISSING_CLASSES = ('error', 'ignore', 'background')
 VOID = ('background', 'ignore')
-_MAX_SKIPPED = 10  # messages of a process about files it cannot read
+# Of a process, about files it cannot read: the first, then every so many.
+_FIRST_MESSAGES, _MESSAGE_INTERVAL = 10, 100
+_MAX_IN_A_ROW = 20
 
 
 class SegmentsDataset(BaseDetDataset):
@@ -40,7 +42,9 @@ class SegmentsDataset(BaseDetDataset):
         missing_classes (str): ``'error'``, ``'ignore'`` or ``'background'``.
         void (str): ``'background'`` or ``'ignore'``.
         skip_unreadable (bool): In training, draw another picture in place of
-            one whose files cannot be read; each is logged and counted.
+            one whose files cannot be read. They are counted in ``skipped``
+            and logged: the first ten of a process, then every hundredth.
+            After twenty in a row training stops.
         **kwargs: Arguments of mmdet's ``BaseDetDataset``.
 
     Raises:
@@ -73,6 +77,7 @@ class SegmentsDataset(BaseDetDataset):
         self.void = void
         self.skip_unreadable = skip_unreadable
         self.skipped = 0
+        self._skipped_in_a_row = 0
         self._unlabelled: tuple[int, ...] = ()
         super().__init__(*args, **kwargs)
 
@@ -217,10 +222,18 @@ class SegmentsDataset(BaseDetDataset):
         """Return the path of a picture."""
         return osp.join(self.data_prefix['img'], file_name)
 
+    @property
+    def source(self) -> str:
+        """What messages call the annotation."""
+        return self.ann_file
+
+    def segments_of(self, idx: int) -> list[dict]:
+        """Return the segments of a picture, as far as they are read."""
+        return super().get_data_info(idx)['segments_info']
+
     def get_cat_ids(self, idx: int) -> list[int]:
         """Return the labels in a picture, one for each segment."""
-        segments = self.get_data_info(idx)['segments_info']
-        return [segment['category'] for segment in segments]
+        return [segment['category'] for segment in self.segments_of(idx)]
 
     def prepare_data(self, idx: int) -> dict | None:
         """Run the pipeline on a picture.
@@ -234,19 +247,29 @@ class SegmentsDataset(BaseDetDataset):
             ValueError: If the annotation of the picture is wrong.
         """
         try:
-            return self.run_pipeline(idx)
+            sample = self.run_pipeline(idx)
         except (OSError, ValueError) as error:
-            if not self.skip_unreadable or self.test_mode:
+            self._skipped_in_a_row += 1
+            if (
+                not self.skip_unreadable
+                or self.test_mode
+                or self._skipped_in_a_row > _MAX_IN_A_ROW
+            ):
                 raise
             self.skipped += 1
-            if self.skipped <= _MAX_SKIPPED:
+            if (
+                self.skipped <= _FIRST_MESSAGES
+                or self.skipped % _MESSAGE_INTERVAL == 0
+            ):
                 print_log(
-                    f'Skipped picture {idx}, the {self.skipped}. of this '
+                    f'Skipped a picture, number {self.skipped} of this '
                     f'process: {error}',
                     logger='current',
                     level=logging.WARNING,
                 )
             return None
+        self._skipped_in_a_row = 0
+        return sample
 
     def run_pipeline(self, idx: int) -> dict:
         """Run the pipeline; a picture that cannot be read is named."""

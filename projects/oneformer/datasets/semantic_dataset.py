@@ -111,6 +111,11 @@ class OneFormerSemanticDataset(SegmentsDataset):
         self.report_missing(missing, len(data_list))
         return data_list
 
+    @property
+    def source(self) -> str:
+        """What messages call the annotation."""
+        return self.data_prefix['seg']
+
     def settle_values(self) -> dict:
         """Settle the classes, and return what the values of a PNG mean."""
         names = self.png_classes or self._metainfo.get('classes')

@@ -1,16 +1,20 @@
 """Look for contradictions between model and data before the first step."""
 
 import logging
+from collections.abc import Iterable
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from ..datasets.segments_dataset import SegmentsDataset
+from ..datasets.transforms.sample_task import SampleTask
+from ..datasets.transforms.task_texts import TaskTexts
+from ..models import OneFormer
 from ..tasks import TASKS
-from ..text import CLIPTokenizer, class_text
+from ..text import CLIPTokenizer
 
 _MAX_NAMED = 5  # examples in a message
 
@@ -19,8 +23,14 @@ _MAX_NAMED = 5  # examples in a message
 class PreflightHook(Hook):
     """Compare model and data, and keep the trained tasks in checkpoints.
 
-    Before a run it refuses classes of a dataset that are not those of the
-    model, in names or order, and warns, with counts, of
+    Before a run it refuses
+
+    - classes of a dataset that are not those of the model, in names or order,
+    - a training set that supervises none of the tasks that are drawn,
+    - a metric whose task the model is not asked, or whose ground truth the
+      annotation does not have;
+
+    and warns, with counts, of
 
     - pictures with more objects than queries, of which some cannot be
       matched: those that fit worst are left out,
@@ -29,14 +39,19 @@ class PreflightHook(Hook):
     - class names that make more than 77 tokens, which are cut.
 
     Raises:
-        ValueError: If the classes differ.
+        ValueError: If something is refused.
     """
 
     priority = 'VERY_HIGH'
 
+    def __init__(self) -> None:
+        self.tasks: tuple[str, ...] = ()
+
     def before_run(self, runner: Runner) -> None:
         """Check every dataset of the run."""
         model = unwrap(runner.model)
+        if model is None:
+            return
         for name in ('train', 'val', 'test'):
             # Only those in use are built.
             loop = getattr(runner, f'_{name}_loop', None)
@@ -46,22 +61,33 @@ class PreflightHook(Hook):
             for part in parts_of(dataset):
                 check_classes(part, model.class_names, f'{name}_dataloader')
                 if name == 'train':
+                    check_tasks(part)
                     warn_of_crowded_pictures(part, model)
-        warn_of_long_names(model.class_names)
+                    warn_of_long_texts(part)
+                else:
+                    metrics = loop.evaluator.metrics
+                    check_metrics(part, metrics, model.tasks, name)
 
     def before_train(self, runner: Runner) -> None:
         """Note the tasks that the data supervises."""
         self.tasks = trained_tasks(runner.train_dataloader.dataset)
-        unwrap(runner.model).trained_tasks = self.tasks
+        model = unwrap(runner.model)
+        if self.tasks and model is not None:
+            model.trained_tasks = self.tasks
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the trained tasks in the checkpoint."""
-        checkpoint['meta']['tasks'] = list(self.tasks)
+        if self.tasks:
+            checkpoint['meta']['tasks'] = list(self.tasks)
 
 
-def unwrap(model):
-    """Return the model inside of a wrapper for several processes."""
-    return model.module if is_model_wrapper(model) else model
+def unwrap(model: nn.Module) -> OneFormer | None:
+    """Return the OneFormer inside of wrappers, None if there is none."""
+    while not isinstance(model, OneFormer):
+        if not hasattr(model, 'module'):
+            return None
+        model = model.module
+    return model
 
 
 def parts_of(dataset) -> list[SegmentsDataset]:
@@ -79,20 +105,39 @@ def parts_of(dataset) -> list[SegmentsDataset]:
     ]
 
 
+def steps_of(dataset: SegmentsDataset, kind: type) -> list:
+    """Return the transforms of one kind in the pipeline of a dataset."""
+    steps = dataset.pipeline.transforms
+    return [step for step in steps if isinstance(step, kind)]
+
+
+def drawn_tasks(dataset: SegmentsDataset) -> set[str]:
+    """Return the tasks that samples of a training set are drawn for."""
+    drawn = set(dataset.tasks)
+    for step in steps_of(dataset, SampleTask):
+        probs = dict(zip(step.tasks, step.probs, strict=True))
+        drawn &= {task for task, prob in probs.items() if prob > 0}
+    return drawn
+
+
 def trained_tasks(dataset) -> tuple[str, ...]:
-    """Return the tasks that a training dataset has samples of."""
-    tasks: set[str] = set()
-    for part in parts_of(dataset):
-        drawn: set[str] = set(TASKS)
-        for step in part.pipeline.transforms:
-            if type(step).__name__ == 'SampleTask':
-                drawn = {
-                    task
-                    for task, prob in zip(step.tasks, step.probs, strict=True)
-                    if prob > 0
-                }
-        tasks |= drawn & set(part.tasks)
+    """Return the tasks that a training dataset has samples of.
+
+    It is empty if the dataset is none of this package.
+    """
+    drawn = [drawn_tasks(part) for part in parts_of(dataset)]
+    tasks = set().union(*drawn)
     return tuple(task for task in TASKS if task in tasks)
+
+
+def check_tasks(dataset: SegmentsDataset) -> None:
+    """Refuse a training set of which no sample could be drawn."""
+    if not drawn_tasks(dataset):
+        raise ValueError(
+            f'The annotation {dataset.source} supervises {dataset.tasks}, and '
+            'none of these has a probability in SampleTask: change its probs, '
+            'or leave this dataset out.'
+        )
 
 
 def check_classes(
@@ -120,7 +165,47 @@ def check_classes(
     )
 
 
-def warn_of_crowded_pictures(dataset: SegmentsDataset, model) -> None:
+def check_metrics(
+    dataset: SegmentsDataset,
+    metrics: Iterable,
+    asked: tuple[str, ...],
+    split: str,
+) -> None:
+    """Refuse a metric without result or without ground truth.
+
+    Args:
+        dataset (SegmentsDataset): What the metrics are measured on.
+        metrics (Iterable): Metrics; their prefix tells their task.
+        asked (tuple[str, ...]): Tasks that the model is asked.
+        split (str): ``val`` or ``test``.
+    """
+    for metric in metrics:
+        task = metric.prefix
+        if task not in TASKS:
+            continue
+        name = f'{type(metric).__name__} of {split}_evaluator'
+        if task not in asked:
+            raise ValueError(
+                f'{name} measures the {task} task, which the model is not '
+                f"asked: add '{task}' to model.test_cfg.tasks, which is "
+                f'{list(asked)}, or remove the metric.'
+            )
+        has_own_truth = getattr(metric, 'format_only', False) or getattr(
+            metric, 'ann_file', None
+        )
+        if task not in dataset.tasks and not has_own_truth:
+            raise ValueError(
+                f'{name} needs ground truth of the {task} task, but '
+                f'{dataset.source} is {dataset.annotation} annotation: '
+                f'remove the metric, e. g. {split}_evaluator = [metric for '
+                f'metric in _base_.{split}_evaluator if metric["prefix"] in '
+                f'{list(dataset.tasks)}].'
+            )
+
+
+def warn_of_crowded_pictures(
+    dataset: SegmentsDataset, model: OneFormer
+) -> None:
     """Warn of pictures with more objects than the model can tell."""
     head = model.panoptic_head
     slots = (
@@ -128,16 +213,16 @@ def warn_of_crowded_pictures(dataset: SegmentsDataset, model) -> None:
         ('text slots', head.text_mapper.num_texts, 'do not all get a text'),
     )
     counts = [
-        len(dataset.get_data_info(i)['segments_info'])
+        sum(not own['iscrowd'] for own in dataset.segments_of(i))
         for i in range(len(dataset))
     ]
     most = max(counts, default=0)
     for name, number, consequence in slots:
-        crowded = [i for i, count in enumerate(counts) if count > number]
+        crowded = sum(count > number for count in counts)
         if crowded:
             example = dataset.get_data_info(counts.index(most))['img_path']
             print_log(
-                f'{len(crowded)} of {len(counts)} training pictures have more '
+                f'{crowded} of {len(counts)} training pictures have more '
                 f'objects than the {number} {name} of the model, the most are '
                 f'{most} in {example}: they {consequence}. Raise '
                 'model.panoptic_head.num_queries if that matters.',
@@ -146,20 +231,21 @@ def warn_of_crowded_pictures(dataset: SegmentsDataset, model) -> None:
             )
 
 
-def warn_of_long_names(classes: tuple[str, ...]) -> None:
+def warn_of_long_texts(dataset: SegmentsDataset) -> None:
     """Warn of class names whose text is cut."""
     tokenizer = CLIPTokenizer()
-    room = tokenizer.context_length - 2
-    long = [
-        name
-        for name in classes
-        if len(tokenizer.encode(class_text(name))) > room
-    ]
-    if long:
-        print_log(
-            f'{len(long)} class names make more than {room} tokens and are '
-            f'cut, the first is {long[0]!r}. Shorter ones may be given to '
-            'TaskTexts(names=...).',
-            logger='current',
-            level=logging.WARNING,
-        )
+    room = tokenizer.context_length - 2  # beside the start and the end
+    for step in steps_of(dataset, TaskTexts):
+        long = [
+            name
+            for name in dataset.metainfo['classes']
+            if len(tokenizer.encode(step.text_of(name))) > room
+        ]
+        if long:
+            print_log(
+                f'The texts of {len(long)} classes make more than {room} '
+                f'tokens and are cut, the first is {long[0]!r}. Give shorter '
+                'ones as TaskTexts(names=...).',
+                logger='current',
+                level=logging.WARNING,
+            )

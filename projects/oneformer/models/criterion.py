@@ -165,8 +165,8 @@ class OneFormerCriterion(BaseModule):
         for i, (open_, share) in enumerate(
             zip(unlabelled, shares, strict=True)
         ):
+            unmatched = labels[i] == self.num_classes  # (Q,)
             if open_ is not None:
-                unmatched = labels[i] == self.num_classes
                 logits[i] = join_open_classes(
                     logits[i], unmatched, open_.classes
                 )

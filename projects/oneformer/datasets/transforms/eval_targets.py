@@ -9,8 +9,9 @@ from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 from PIL import Image, UnidentifiedImageError
 
-from ...run_lengths import encode_labels, rle_area, rle_box
-from .load_segments import number_segments
+from ...run_lengths import encode_labels, join_rles, rle_area, rle_box
+from ...tasks import TASKS
+from .load_segments import ids_of, number_ids
 
 IGNORE_INDEX = 255
 
@@ -19,12 +20,14 @@ IGNORE_INDEX = 255
 class EvalTargets(BaseTransform):
     """Make panoptic, instance and semantic ground truth for evaluation.
 
-    All three come from the panoptic annotation, in the size of the original
-    picture: put it behind :class:`LoadPanopticSegments`, both behind the
-    transforms that resize.
+    It comes from the segments, in the size of the original picture: put it
+    behind :class:`LoadSegments`, both behind the transforms that resize.
+    What the annotation does not tell is left out: a set that has instances
+    alone gets ``instances`` alone, one that has label maps alone
+    ``gt_seg_map``.
 
     Required Keys: ``gt_seg_map`` (coded ids), ``segments_info``,
-    ``classes``.
+    ``classes``, ``supervised_tasks`` (optional, all if absent).
 
     Modified Keys: ``gt_seg_map`` (np.uint8, (H, W): label, of a crowd, too,
     255 where void), ``segments_info`` (each segment with ``segmentation``, a
@@ -33,6 +36,8 @@ class EvalTargets(BaseTransform):
     Added Keys: ``instances`` (things only, as mmdet's ``CocoMetric`` reads
     them: ``bbox``, ``bbox_label``, ``mask``, ``ignore_flag``).
 
+    Removed Keys: Of the above, those of tasks that are not supervised.
+
     Raises:
         ValueError: If there are more classes than an 8-bit map can tell.
     """
@@ -40,20 +45,24 @@ class EvalTargets(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the ground truth to ``results``."""
         check_classes(type(self).__name__, results['classes'])
-        annotated = results['segments_info']
-        numbers = number_segments(results['gt_seg_map'], annotated)  # (H, W)
-        rles = encode_labels(numbers, void=0)
-        segments = [
-            dict(annotated[number - 1], segmentation=rle, area=rle_area(rle))
-            for number, rle in rles.items()
-        ]
-        labels = [segment['category'] for segment in annotated]
-        labels = np.array([IGNORE_INDEX, *labels], dtype=np.uint8)
-        results['gt_seg_map'] = labels[numbers]
-        results['segments_info'] = segments
-        results['instances'] = [
-            to_instance(segment) for segment in segments if segment['is_thing']
-        ]
+        supervised = results.get('supervised_tasks', TASKS)
+        coded, annotated = results['gt_seg_map'], results['segments_info']
+        ids = sorted({n for segment in annotated for n in ids_of(segment)})
+        numbers = number_ids(coded, ids)  # region of each pixel, (H, W)
+        segments = measure_segments(numbers, ids, annotated)
+        del results['gt_seg_map'], results['segments_info']
+        if 'panoptic' in supervised:
+            results['segments_info'] = segments
+        if 'instance' in supervised:
+            results['instances'] = [
+                to_instance(own) for own in segments if own['is_thing']
+            ]
+        if 'semantic' in supervised:
+            label_of = {n: s['category'] for s in annotated for n in ids_of(s)}
+            labels = [IGNORE_INDEX, *(label_of[number] for number in ids)]
+            results['gt_seg_map'] = np.array(labels, np.uint8)[numbers]
+        elif 'seg_fields' in results:
+            results['seg_fields'].remove('gt_seg_map')
         return results
 
     def __repr__(self) -> str:
@@ -190,6 +199,33 @@ class LoadSemanticTruth(BaseTransform):
             f'reduce_zero_label={self.reduce_zero_label}, '
             f'backend_args={self.backend_args})'
         )
+
+
+def measure_segments(
+    numbers: np.ndarray, ids: list[int], segments: list[dict]
+) -> list[dict]:
+    """Return the segments that are there, with run lengths and area.
+
+    Args:
+        numbers (np.ndarray): Region of each pixel: place in ``ids``, from 1,
+            or 0 for none, (H, W).
+        ids (list[int]): Ids of the regions.
+        segments (list[dict]): Segments, each of one region or, where masks
+            overlap, of several.
+    """
+    rles = {
+        ids[number - 1]: rle
+        for number, rle in encode_labels(numbers, void=0).items()
+    }
+    measured = []
+    for segment in segments:
+        own = [rles[number] for number in ids_of(segment) if number in rles]
+        if own:
+            rle = join_rles(own)
+            measured.append(
+                dict(segment, segmentation=rle, area=rle_area(rle))
+            )
+    return measured
 
 
 def check_classes(name: str, classes: list[str]) -> None:

@@ -172,7 +172,7 @@ class LoadSemanticSegments(BaseTransform):
             png = content and mmcv.imfrombytes(
                 content, flag='unchanged', backend='pillow'
             )
-        except OSError as error:
+        except (OSError, SyntaxError) as error:  # Pillow raises either
             raise ValueError(
                 f'{path} cannot be read as a PNG: {error}. Restore the file.'
             ) from error
@@ -183,7 +183,7 @@ class LoadSemanticSegments(BaseTransform):
                 f'{path} has shape {png.shape}: expected one value per pixel, '
                 'the label of its class, not colours.'
             )
-        return png
+        return png.astype(np.int32)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(backend_args={self.backend_args})'

@@ -51,6 +51,8 @@ class TaskTargets(BaseTransform):
         results['seg_fields'].remove('gt_seg_map')
         if results.get('void') == 'ignore':
             self.mark_unlabelled(coded, annotated, results)
+        if task == 'instance':
+            self.keep_open_things(results)
         ids = sorted({n for segment in segments for n in ids_of(segment)})
         numbers = number_ids(coded, ids)
         present = np.bincount(numbers.ravel(), minlength=len(ids) + 1) > 0
@@ -78,12 +80,13 @@ class TaskTargets(BaseTransform):
 
         This task knows things only, whatever was labelled.
         """
-        classes, things = results.get('classes'), results.get('thing_classes')
-        results['unlabelled_classes'] = tuple(
-            label
-            for label in results.get('unlabelled_classes', ())
-            if classes[label] in things
-        )
+        if results.get('unlabelled_classes'):
+            classes, things = results['classes'], results['thing_classes']
+            results['unlabelled_classes'] = tuple(
+                label
+                for label in results['unlabelled_classes']
+                if classes[label] in things
+            )
 
     @staticmethod
     def mark_unlabelled(

@@ -51,16 +51,17 @@ class TaskTexts(BaseTransform):
                 f'classes: expected some of {reprlib.repr(list(classes))}.'
             )
         results['texts'] = [
-            class_text(
-                self.names.get(classes[label], classes[label]),
-                self.class_template,
-            )
+            self.text_of(classes[label])
             for label in sorted(results['gt_bboxes_labels'])
         ]
         results['filler_text'] = filler_text(
             results['task'], self.filler_template
         )
         return results
+
+    def text_of(self, name: str) -> str:
+        """Return the text of a class."""
+        return class_text(self.names.get(name, name), self.class_template)
 
     def __repr__(self) -> str:
         return (
