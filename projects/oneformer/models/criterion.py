@@ -8,6 +8,7 @@ from mmdet.utils import reduce_mean
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
+from torch.nn import functional as F
 
 from .matcher import Match
 from .point_sampling import (
@@ -143,7 +144,8 @@ class OneFormerCriterion(BaseModule):
     ) -> Tensor:
         """Weighted cross entropy over all queries, scalar.
 
-        ``shares`` are those of :meth:`labelled_share`, per image.
+        ``shares`` are those of :meth:`labelled_share`, per image, by which
+        the loss of each query without a match is multiplied.
         """
         unlabelled = unlabelled or [None] * len(targets)
         shares = shares or [None] * len(targets)
@@ -176,7 +178,8 @@ class OneFormerCriterion(BaseModule):
             torch.cat(logits),
             labels.flatten(),
             weight=factor.flatten(),
-            avg_factor=(class_weight[labels] * factor).sum(),
+            # Not of the factors: they take nothing from what is labelled.
+            avg_factor=class_weight[labels].sum(),
         )
 
     @torch.no_grad()
@@ -236,10 +239,13 @@ class OneFormerCriterion(BaseModule):
                 for target, match in zip(targets, matches, strict=True)
             ]
         )  # (M, H, W)
+        unlabelled = unlabelled or [None] * len(targets)
         with torch.no_grad():
-            points = self.draw_points(logits[:, None])  # (M, P, 2)
+            points = self.draw_points(
+                leave_out_cells(logits, matches, unlabelled)[:, None]
+            )  # (M, P, 2)
             truth = sample_masks(masks, points)  # (M, P)
-            left_out = points_left_out(points, matches, unlabelled or [])
+            left_out = points_left_out(points, matches, unlabelled)
         logits = point_sample(logits[:, None], points)[:, 0]  # (M, P)
         if left_out is not None:
             logits = logits.masked_fill(left_out, NO_PART)
@@ -293,6 +299,34 @@ def join_open_classes(
     )
     kept = logits[:, :-1].masked_fill(blocked, -torch.inf)
     return torch.cat([kept, joined[:, None]], dim=1)
+
+
+def leave_out_cells(
+    logits: Tensor, matches: list[Match], unlabelled: list[Unlabelled | None]
+) -> Tensor:
+    """Let logits look certain where nothing is labelled.
+
+    Points are drawn where a mask is uncertain, and would gather where it is
+    never trained.
+
+    Args:
+        logits (Tensor): Masks of the matched queries, (M, H/4, W/4).
+        matches (list[Match]): Per image; M pairs altogether.
+        unlabelled (list[Unlabelled | None]): Per image.
+
+    Returns:
+        Tensor: Logits to draw points by, (M, H/4, W/4).
+    """
+    parts = list(logits.split([len(match.queries) for match in matches]))
+    for i, open_ in enumerate(unlabelled):
+        if open_ is not None and open_.pixels is not None:
+            share = F.interpolate(
+                open_.pixels[None, None].float(),
+                logits.shape[-2:],
+                mode='area',
+            )[0]
+            parts[i] = parts[i].masked_fill(share == 1, NO_PART)
+    return torch.cat(parts)
 
 
 def points_left_out(
