@@ -170,6 +170,10 @@ class OneFormerInstanceDataset(SegmentsDataset):
                 isinstance(found, dict)
                 and 'counts' in found
                 and list(found.get('size', [])) == size
+                and (
+                    isinstance(found['counts'], str)
+                    or sum(found['counts']) == size[0] * size[1]
+                )
             )
         if not drawable:
             raise ValueError(

@@ -210,7 +210,7 @@ def draw_mask(
         else:
             rle = segmentation
         mask = coco_mask.decode(rle)
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # pycocotools raises no narrower one
         raise ValueError(
             f'{picture} has an annotation whose segmentation cannot be drawn '
             f'({error}): expected polygons [[x1, y1, x2, y2, x3, y3, ...]] or '
