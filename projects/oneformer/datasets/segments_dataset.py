@@ -81,6 +81,12 @@ class SegmentsDataset(BaseDetDataset):
         self._unlabelled: tuple[int, ...] = ()
         super().__init__(*args, **kwargs)
 
+    def _join_prefix(self) -> None:
+        """Find files in ``data_root`` where ``data_prefix`` says nothing."""
+        for key in ('img', 'seg'):
+            self.data_prefix.setdefault(key, '')
+        super()._join_prefix()
+
     def read_json(self) -> dict:
         """Return what the annotation file holds."""
         try:
