@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         required=True,
         help='folder of coco_panoptic_mini, coco_things_mini, camvid_panoptic',
     )
-    parser.add_argument('--iterations', type=int, default=600)
+    parser.add_argument('--iterations', type=int, default=120)
     parser.add_argument(
         '--work-dir', type=Path, default=Path('work_dirs/mixed')
     )
@@ -143,7 +143,9 @@ def main() -> None:
     config.train_cfg.update(
         max_iters=args.iterations, val_interval=args.iterations + 1
     )
+    config.param_scheduler[0].end = config.param_scheduler[1].begin = 20
     config.param_scheduler[1].end = args.iterations
+    config.default_hooks.logger.interval = 20
     metrics = dict(
         panoptic=config.val_evaluator,
         instance=[m for m in config.val_evaluator if m.prefix == 'instance'],

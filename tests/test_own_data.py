@@ -115,6 +115,7 @@ def small(name: str) -> Config:
     # result that is void altogether.
     draw = name in ('instance', 'semantic')
     config.default_hooks.visualization.update(draw=draw, interval=1)
+    config.visualizer.name = name  # one of the same name would be used again
     for loader in ('train', 'val', 'test'):
         config[f'{loader}_dataloader'].update(
             num_workers=0, persistent_workers=False
