@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 ROOT = Path(__file__).parents[2]
 WORLD_SIZE = 2
@@ -21,6 +22,7 @@ class Results(NamedTuple):
     """What each process found, by rank."""
 
     contrastive: list[dict]
+    uneven: list[dict]
     steps: list[list[dict]]
 
 
@@ -69,8 +71,13 @@ def main(rank: int, folder: Path) -> None:
     )
     own = slice(2 * rank, 2 * rank + 2)
     queries, texts = contrastive_inputs()
+    uneven = slice(0, 3) if rank == 0 else slice(3, 4)
     torch.save(
-        (contrastive_loss(queries[own], texts[own]), training_steps(rank)),
+        (
+            contrastive_loss(queries[own], texts[own]),
+            contrastive_loss(queries[uneven], texts[uneven]),
+            training_steps(rank),
+        ),
         result_file(folder, rank),
     )
     torch.distributed.destroy_process_group()
@@ -147,6 +154,24 @@ def test_the_mean_over_processes_is_the_loss_of_the_joined_batch(results):
     for key in ('queries', 'texts'):
         own = torch.cat([found[key] for found in results.contrastive])
         torch.testing.assert_close(own / WORLD_SIZE, joined[key])
+
+
+def test_processes_may_have_different_numbers_of_images(results):
+    queries, texts = contrastive_inputs()
+    queries.requires_grad_()
+    images = F.normalize(queries.flatten(1), dim=-1)
+    logits = images @ F.normalize(texts.flatten(1), dim=-1).T / 0.07
+    match = torch.arange(4)
+    losses = 0.5 * (
+        F.cross_entropy(logits, match, reduction='none')
+        + F.cross_entropy(logits.T, match, reduction='none')
+    )
+    own = losses[:3].mean(), losses[3:].mean()
+    sum(own).backward()
+    for found, loss in zip(results.uneven, own, strict=True):
+        torch.testing.assert_close(found['loss'], loss.detach())
+    found = torch.cat([found['queries'] for found in results.uneven])
+    torch.testing.assert_close(found, queries.grad)
 
 
 def test_images_of_the_other_process_count_in_the_contrastive_loss(results):
