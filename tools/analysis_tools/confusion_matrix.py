@@ -165,10 +165,10 @@ def draw_matrix(confusion, rows: list[str], columns: list[str]) -> bytes:
     axes.tick_params(labelbottom=not few)
     axes.xaxis.set_label_position('top')
     axes.set(xlabel='prediction', ylabel='ground truth (grey: never there)')
-    axes.set_xticks(np.arange(len(columns)) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(rows)) - 0.5, minor=True)
-    axes.grid(which='minor', color='0.85', linewidth=0.4)
-    axes.tick_params(which='minor', length=0)
+    right, bottom = len(columns) - 0.5, len(rows) - 0.5
+    lines = dict(color='0.85', linewidth=0.4)
+    axes.hlines(np.arange(len(rows)) - 0.5, -0.5, right, **lines)
+    axes.vlines(np.arange(len(columns)) - 0.5, -0.5, bottom, **lines)
     for y, x in zip(*np.nonzero(share >= 0.5), strict=True) if few else ():
         axes.text(
             x,
