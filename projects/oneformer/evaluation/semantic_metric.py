@@ -179,31 +179,26 @@ def count_confusion(
     Raises:
         ValueError: If ``truth`` has a label that is no class.
     """
-    # Behind the classes one row that must stay empty and one to ignore:
-    # counting all pixels is faster than picking those that count.
     counted = truth != ignore_index
-    truth = truth.long().where(counted, truth.new_tensor(num_classes + 1))
-    known = (predicted >= 0) & (predicted < num_classes)
-    predicted = predicted.long().where(
-        known, predicted.new_tensor(num_classes)
-    )
+    truth = truth.long()
+    truth = truth.where(counted, truth.new_tensor(0))
     lowest, highest = (int(label) for label in truth.aminmax())
-    counts = None
-    if lowest >= 0 and highest <= num_classes + 1:
-        counts = torch.bincount(
-            (truth * (num_classes + 1) + predicted).flatten(),
-            minlength=(num_classes + 2) * (num_classes + 1),
-        ).cpu()
-        counts, unknown, _ = counts.split(
-            [num_classes * (num_classes + 1)] + 2 * [num_classes + 1]
-        )
-    if counts is None or unknown.any():
-        labels = truth[counted]
+    if lowest < 0 or highest >= num_classes:
         raise ValueError(
-            f'the semantic ground truth has labels from {int(labels.min())} '
-            f'to {int(labels.max())}: expected 0 to {num_classes - 1}, or '
-            f'{ignore_index} for what does not count.'
+            f'the semantic ground truth has labels from {lowest} to '
+            f'{highest}: expected 0 to {num_classes - 1}, or {ignore_index} '
+            'for what does not count.'
         )
+    # To count all pixels, and to drop the row of those that do not count, is
+    # faster than to pick the others.
+    truth = truth.where(counted, truth.new_tensor(num_classes))
+    known = (predicted >= 0) & (predicted < num_classes)
+    predicted = predicted.long().where(known, truth.new_tensor(num_classes))
+    columns = num_classes + 1
+    counts = torch.bincount(
+        (truth * columns + predicted).flatten(), minlength=columns**2
+    )
+    counts = counts[: num_classes * columns].cpu()
     pairs = counts.nonzero()[:, 0]
     return pairs.numpy(), counts[pairs].numpy()
 
