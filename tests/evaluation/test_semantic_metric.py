@@ -85,7 +85,7 @@ def test_miou_is_that_of_mmseg(seed):
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_metrics_are_those_of_pixels_counted_one_by_one(seed):
+def test_miou_is_that_of_a_confusion_matrix(seed):
     pairs = random_pairs(np.random.default_rng(seed))
     confusion = np.zeros((5, 5), int)
     for truth, predicted in pairs:
@@ -237,11 +237,16 @@ def test_samples_that_cannot_be_compared_are_refused():
     sample = sample_of(np.zeros((2, 3)), np.zeros((3, 2), int))
     with pytest.raises(ValueError, match=r'is \(3, 2\), its ground truth \(2'):
         make_metric().process({}, [sample])
-    sample = sample_of(np.full((2, 3), 5), np.zeros((2, 3), int))
+    for label in (5, 6, 254):
+        sample = sample_of(np.full((2, 3), label), np.zeros((2, 3), int))
+        with pytest.raises(ValueError, match=f'to {label}: expected 0 to 4,'):
+            make_metric().process({}, [sample])
     with pytest.raises(ValueError) as caught:
         make_metric().process({}, [sample])
     assert 'Picture some/x.jpg: the semantic ground truth' in str(caught.value)
-    assert 'labels from 5 to 5: expected 0 to 4, or 255' in str(caught.value)
+    assert 'labels from 254 to 254: expected 0 to 4, or 255' in str(
+        caught.value
+    )
     del sample['gt_sem_seg']
     with pytest.raises(ValueError, match="has no 'gt_sem_seg' to compare"):
         make_metric().process({}, [sample])

@@ -180,16 +180,25 @@ def count_confusion(
         ValueError: If ``truth`` has a label that is no class.
     """
     counted = truth != ignore_index
-    truth, predicted = truth[counted].long(), predicted[counted].long()
-    if len(truth) and not 0 <= truth.min() <= truth.max() < num_classes:
+    truth = truth.long()
+    truth = truth.where(counted, truth.new_tensor(0))
+    lowest, highest = (int(label) for label in truth.aminmax())
+    if lowest < 0 or highest >= num_classes:
         raise ValueError(
-            f'the semantic ground truth has labels from {int(truth.min())} '
-            f'to {int(truth.max())}: expected 0 to {num_classes - 1}, or '
-            f'{ignore_index} for what does not count.'
+            f'the semantic ground truth has labels from {lowest} to '
+            f'{highest}: expected 0 to {num_classes - 1}, or {ignore_index} '
+            'for what does not count.'
         )
+    # To count all pixels, and to drop the row of those that do not count, is
+    # faster than to pick the others.
+    truth = truth.where(counted, truth.new_tensor(num_classes))
     known = (predicted >= 0) & (predicted < num_classes)
-    predicted = predicted.where(known, predicted.new_tensor(num_classes))
-    counts = torch.bincount(truth * (num_classes + 1) + predicted).cpu()
+    predicted = predicted.long().where(known, truth.new_tensor(num_classes))
+    columns = num_classes + 1
+    counts = torch.bincount(
+        (truth * columns + predicted).flatten(), minlength=columns**2
+    )
+    counts = counts[: num_classes * columns].cpu()
     pairs = counts.nonzero()[:, 0]
     return pairs.numpy(), counts[pairs].numpy()
 
