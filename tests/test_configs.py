@@ -55,7 +55,8 @@ def test_metrics_carry_the_prefix_of_their_task(config):
     expected = dict(
         PanopticQuality='panoptic',
         InstanceAP='instance',
-        SemSegMetric='semantic',
+        CityscapesInstanceAP='instance',
+        SemanticIoU='semantic',
     )
     assert prefixes.items() <= expected.items()
     assert config.test_evaluator == config.val_evaluator

@@ -73,12 +73,7 @@ test_dataloader = val_dataloader
 # Each reads the result that was made with its own task token.
 val_evaluator = [
     dict(type='PanopticQuality', prefix='panoptic'),
-    dict(
-        type='InstanceAP',
-        metric='segm',
-        proposal_nums=(1, 10, 100),
-        prefix='instance',
-    ),
-    dict(type='SemSegMetric', iou_metrics=['mIoU'], prefix='semantic'),
+    dict(type='InstanceAP', prefix='instance'),
+    dict(type='SemanticIoU', prefix='semantic'),
 ]
 test_evaluator = val_evaluator

@@ -29,6 +29,14 @@ tta_pipeline = [
             [dict(type='EvalTargets')],
             [
                 dict(
+                    type='LoadSemanticTruth',
+                    img_prefix='data/ADEChallengeData2016/images/validation',
+                    seg_prefix='data/ADEChallengeData2016/'
+                    'annotations_detectron2/validation',
+                )
+            ],
+            [
+                dict(
                     type='PackDetInputs',
                     meta_keys=(
                         'img_id',
