@@ -275,7 +275,7 @@ def test_triton_is_not_used_if_it_does_not_compile(monkeypatch, messages):
     assert messages[0][0] == logging.WARNING
 
 
-@pytest.mark.parametrize('factor', [1.0, 1.01])
+@pytest.mark.parametrize('factor', [1.0, 1.1])
 @pytest.mark.parametrize(
     'dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str
 )
@@ -293,11 +293,8 @@ def test_the_check_of_triton_tells_right_from_wrong(
     )
     with torch.inference_mode():
         deviation = triton_deviation(dtype, 'cpu')
-    tolerance = deformable_attention.TOLERANCES[dtype]
-    if factor == 1:
-        assert deviation <= tolerance
-    elif dtype != torch.bfloat16:  # which does not tell 1 from 1.01 for sure
-        assert deviation > tolerance
+    good = deviation <= deformable_attention.TOLERANCES[dtype]
+    assert good == (factor == 1)
 
 
 @pytest.mark.gpu
