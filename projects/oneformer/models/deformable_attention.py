@@ -301,13 +301,23 @@ class DeformableAttention(MultiScaleDeformableAttention):
             map, (B, N, heads, levels, points, 2), and weights that sum to 1
             over levels and points, (B, N, heads, levels, points).
         """
-        shape = (self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(position).unflatten(-1, (*shape, 2))
-        weights = self.attention_weights(position)
-        weights = weights.unflatten(-1, (self.num_heads, -1)).softmax(-1)
-        widths = levels.shapes.flip(-1)[:, None]  # (levels, 1, 2) as w, h
-        locations = reference_points[:, :, None, :, None] + offsets / widths
-        return locations, weights.view(offsets.shape[:-1])
+        heads, points = self.num_heads, (self.num_levels, self.num_points)
+        # Flat (level, point, x or y): many short rows are slow on a CPU.
+        offsets = self.sampling_offsets(position).unflatten(-1, (heads, -1))
+        references = reference_points[:, :, :, None].expand(
+            -1, -1, *points, -1
+        )
+        widths = levels.shapes.flip(-1)[:, None].expand(*points, -1)
+        locations = torch.addcdiv(
+            references.flatten(2)[:, :, None],
+            offsets,
+            widths.flatten().to(offsets.dtype),
+        )
+        weights = self.attention_weights(position).unflatten(-1, (heads, -1))
+        return (
+            locations.unflatten(-1, (*points, 2)),
+            weights.softmax(-1).unflatten(-1, points),
+        )
 
     def sample(
         self,
