@@ -60,14 +60,14 @@ def main() -> None:
         sampling = make_sampling(args, batch)
         decoding = make_decoding(args, batch)
         for part, (runs, inputs), rounds in (
-            ('Sampling', sampling, args.rounds),
-            ('Pixel decoder', decoding, args.decoder_rounds),
+            (f'Sampling in {args.dtype}', sampling, args.rounds),
+            ('Pixel decoder in float32', decoding, args.decoder_rounds),
         ):
             for backward in (False, True):
                 direction = 'forward + backward' if backward else 'forward'
                 print(
                     f'\n{part}, batch {batch}, {args.side} x {args.side}, '
-                    f'{args.dtype}, {direction}\n'
+                    f'{direction}\n'
                 )
                 timed = differentiated(runs, inputs, backward)
                 compare(timed, rounds, args.device)

@@ -191,7 +191,7 @@ def test_deterministic_mode_takes_what_sums_in_a_fixed_order(
 def test_a_change_of_mode_changes_the_choice(monkeypatch, messages):
     monkeypatch.setattr(deformable_attention, 'has_compiled_ops', lambda: True)
     choose = functools.partial(
-        deformable_attention._backend, 'cuda', torch.float32, 'auto'
+        deformable_attention._backend, 'cuda', torch.float32, 'auto', False
     )
     assert choose() == 'mmcv'
     torch.use_deterministic_algorithms(True)
@@ -206,6 +206,51 @@ def test_a_change_of_mode_changes_the_choice(monkeypatch, messages):
 def test_an_export_to_onnx_takes_what_onnx_has(monkeypatch):
     monkeypatch.setattr(torch.onnx, 'is_in_onnx_export', lambda: True)
     assert select_backend('cpu')[0] == 'grid_sample'
+
+
+def test_the_compiler_gets_what_it_can_trace(monkeypatch, messages):
+    monkeypatch.setattr(deformable_attention, 'has_compiled_ops', lambda: True)
+    monkeypatch.setattr(
+        deformable_attention, 'check_triton', lambda dtype: 'no'
+    )
+    backend, reason = select_backend('cuda', compiling=True)
+    assert backend == 'grid_sample'
+    assert 'torch.compile cannot trace' in reason
+    asked = []
+    monkeypatch.setattr(
+        deformable_attention,
+        'select_backend',
+        lambda *args: asked.append(args) or ('pytorch', 'why'),
+    )
+    torch.compiler.reset()
+    attention, inputs = make_attention(), make_inputs()
+    expected = attention(**inputs)
+    compiled = torch.compile(attention, fullgraph=True, backend='eager')
+    torch.testing.assert_close(compiled(**inputs), expected)
+    assert asked == [
+        ('cpu', torch.float32, 'auto', False),
+        ('cpu', torch.float32, 'auto', True),
+    ]
+    assert len(messages) == 2
+
+
+def test_an_operation_count_sees_the_sampling():
+    attention, levels = make_attention(), Levels.of(SIZES, 'cpu')
+
+    class Sampling(torch.nn.Module):
+        def forward(self, value, locations, weights):
+            return attention.sample(value, levels, locations, weights)
+
+    shape = (1, LENGTH, HEADS, len(SIZES), POINTS)
+    graph = torch.jit.trace(
+        Sampling(),
+        (
+            torch.randn(1, LENGTH, HEADS, WIDTH // HEADS),
+            torch.rand(*shape, 2),
+            torch.rand(shape),
+        ),
+    ).inlined_graph
+    assert 'aten::grid_sampler' in str(graph)
 
 
 def test_without_triton_pytorch_computes_on_a_gpu(monkeypatch):
