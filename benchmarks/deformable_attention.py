@@ -10,6 +10,7 @@ Example: python benchmarks/deformable_attention.py --threads 1
 """
 
 import argparse
+import ctypes
 import statistics
 import sys
 import time
@@ -42,6 +43,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--threads', type=int, default=1, help='of a CPU')
     parser.add_argument(
+        '--keep-memory',
+        action='store_true',
+        help='let glibc keep what is freed, as it does after some training',
+    )
+    parser.add_argument(
         '--dtype', default='float32', help='float16 or bfloat16 on a GPU'
     )
     return parser.parse_args()
@@ -57,13 +63,15 @@ def main() -> None:
     if args.device == 'cuda':
         print(torch.cuda.get_device_name())
     print(f'PyTorch {torch.__version__}, {args.threads} threads')
-    for batch in args.batch:
-        sampling = make_sampling(args, batch)
-        decoding = make_decoding(args, batch)
-        for part, (runs, inputs), rounds in (
-            (f'Sampling in {args.dtype}', sampling, args.rounds),
-            ('Pixel decoder in float32', decoding, args.decoder_rounds),
-        ):
+    if args.keep_memory:
+        keep_memory()
+    # The decoders last: what they leave changes how memory is allocated.
+    for part, make, rounds in (
+        (f'Sampling in {args.dtype}', make_sampling, args.rounds),
+        ('Pixel decoder in float32', make_decoding, args.decoder_rounds),
+    ):
+        for batch in args.batch if rounds else ():
+            runs, inputs = make(args, batch)
             for backward in (False, True):
                 direction = 'forward + backward' if backward else 'forward'
                 print(
@@ -72,6 +80,15 @@ def main() -> None:
                 )
                 timed = differentiated(runs, inputs, backward)
                 compare(timed, rounds, args.device)
+
+
+def keep_memory() -> None:
+    """Have glibc neither map large blocks nor give freed ones back."""
+    trim_threshold, map_threshold = -1, -3  # M_... of malloc.h
+    libc = ctypes.CDLL('libc.so.6')
+    for option, value in ((map_threshold, 1 << 30), (trim_threshold, -1)):
+        if not libc.mallopt(option, value):
+            sys.exit('This C library does not keep memory as asked.')
 
 
 def make_sampling(
