@@ -184,6 +184,19 @@ class Batch(NamedTuple):
     samples: list[DetDataSample]
     peer: dict  # arguments of the network of transformers
 
+    def to(self, device: str) -> 'Batch':
+        """Return the batch with its tensors on a device."""
+        for sample in self.samples:
+            instances = sample.gt_instances
+            instances.labels = instances.labels.to(device)
+        peer = {
+            key: [v.to(device) for v in value]
+            if isinstance(value, list)
+            else value.to(device)
+            for key, value in self.peer.items()
+        }
+        return Batch(self.pictures.to(device), self.samples, peer)
+
 
 def task_ids(tasks: Sequence[str]) -> Tensor:
     """Return the token ids of tasks, (B, 77), as transformers takes them."""
