@@ -279,10 +279,11 @@ def training_rows(settings: Settings) -> Rows:
     networks = training_networks(settings)
     for objects in (10, 60):
         steps = training_steps(networks, settings.size, objects)
-        seconds = interleave(steps, settings.repeats)
+        # The first run of each is the one for memory, and not timed.
         memory = {
             name: peak_memory(step) / MIB for name, step in steps.items()
         }
+        seconds = interleave(steps, settings.repeats, warmup=0)
         for peer in ('transformers', 'mmdet Mask2Former'):
             if peer not in steps:
                 continue

@@ -185,7 +185,7 @@ def measure(
             call()
 
     try:
-        result = measure_call(run, setting)
+        result = measure_call(run, count_flops(call), setting)
     # Whatever stops one implementation must not hide the others.
     except Exception as error:  # noqa: BLE001
         free_memory(setting)
@@ -202,13 +202,22 @@ def measure(
     ]
 
 
-def measure_call(run: Callable, setting: Setting) -> Result:
-    """Measure time, memory and arithmetic of a call."""
+def count_flops(call: Callable) -> int:
+    """Count the arithmetic of a call in float32.
+
+    It is the same in any precision, and the counter breaks the casts of
+    autocast in inference mode.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
-    run()  # compiles, and builds what is built once
     with FlopCounterMode(display=False) as counter:
-        run()
+        call()
+    return counter.get_total_flops()
+
+
+def measure_call(run: Callable, flops: int, setting: Setting) -> Result:
+    """Measure time and memory of a call."""
+    run()  # compiles, and builds what is built once
     if setting.device == 'cuda':
         free_memory(setting)
         before = torch.cuda.memory_allocated()
@@ -220,9 +229,7 @@ def measure_call(run: Callable, setting: Setting) -> Result:
         memory = peak_memory(run)
     repeats = 1 if setting.tiny else 10
     seconds = interleave({'': run}, repeats, 2, setting.synchronize)['']
-    return Result(
-        Spread.of(seconds), memory / 2**30, counter.get_total_flops()
-    )
+    return Result(Spread.of(seconds), memory / 2**30, flops)
 
 
 def peak_rate(precision: torch.dtype, device: str) -> float | None:
