@@ -265,7 +265,7 @@ def test_pictures_are_augmented_as_in_the_reference(name, config, recipe):
     loaded, augmented = pipeline[:2], pipeline[2:-4]
     assert [step.type for step in loaded] == [
         'LoadImageFromFile',
-        'LoadPanopticSegments',
+        'LoadSegments',
     ]
     assert loaded[0].imdecode_backend == 'pillow'
     assert augmented == expected

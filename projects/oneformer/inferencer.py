@@ -19,6 +19,7 @@ from .tasks import TASKS, check_task
 
 Picture = str | PathLike | np.ndarray
 ANNOTATION_TRANSFORMS = (
+    'LoadSegments',
     'LoadPanopticSegments',
     'LoadPanopticAnnotations',
     'LoadAnnotations',

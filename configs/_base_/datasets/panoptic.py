@@ -7,7 +7,7 @@ pipeline is ``load_pipeline``, its augmentations, ``target_pipeline``.
 load_pipeline = [
     # Pillow decodes and resizes as the reference does.
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='LoadPanopticSegments'),
+    dict(type='LoadSegments'),
 ]
 target_pipeline = [
     dict(
@@ -28,6 +28,7 @@ target_pipeline = [
             'task',
             'texts',
             'filler_text',
+            'unlabelled_classes',
         ),
     ),
 ]
@@ -35,7 +36,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     # The longest long side and the short side.
     dict(type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'),
-    dict(type='LoadPanopticSegments'),
+    dict(type='LoadSegments'),
     dict(type='EvalTargets'),
     dict(
         type='PackDetInputs',

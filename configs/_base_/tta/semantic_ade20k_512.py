@@ -25,7 +25,7 @@ tta_pipeline = [
                 dict(type='RandomFlip', prob=0.0),
                 dict(type='RandomFlip', prob=1.0),
             ],
-            [dict(type='LoadPanopticSegments')],
+            [dict(type='LoadSegments')],
             [dict(type='EvalTargets')],
             [
                 dict(

@@ -10,7 +10,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from .point_sampling import sample_features, sample_masks
+from .point_sampling import (
+    NO_PART,
+    Unlabelled,
+    sample_features,
+    sample_masks,
+)
 
 
 class Match(NamedTuple):
@@ -57,6 +62,7 @@ class QueryMatcher:
         mask_embeds: list[Tensor],
         mask_features: Tensor,
         targets: list[InstanceData],
+        unlabelled: list[Unlabelled | None] | None = None,
     ) -> list[list[Match]]:
         """Match every layer and image.
 
@@ -66,6 +72,8 @@ class QueryMatcher:
             mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
             targets (list[InstanceData]): Per image ``labels`` (N,) and
                 ``masks`` bool (N, H, W).
+            unlabelled (list[Unlabelled | None], optional): Per image what is
+                not labelled; its pixels have no part in the costs.
 
         Returns:
             list[list[Match]]: Per layer, per image. Nothing is matched where
@@ -76,9 +84,16 @@ class QueryMatcher:
                 the first tensor that is not.
         """
         device_type = mask_features.device.type
+        unlabelled = unlabelled or [None] * len(targets)
         with torch.autocast(device_type, enabled=False):
             costs = [
-                self.cost(scores[i], embeds[i], mask_features[i], target)
+                self.cost(
+                    scores[i],
+                    embeds[i],
+                    mask_features[i],
+                    target,
+                    unlabelled[i],
+                )
                 for scores, embeds in zip(cls_scores, mask_embeds, strict=True)
                 for i, target in enumerate(targets)
             ]
@@ -108,6 +123,7 @@ class QueryMatcher:
         mask_embeds: Tensor,
         mask_features: Tensor,
         target: InstanceData,
+        unlabelled: Unlabelled | None = None,
     ) -> Tensor:
         """Return the costs of one layer and image.
 
@@ -116,6 +132,7 @@ class QueryMatcher:
             mask_embeds (Tensor): Mask embeddings, (Q, C).
             mask_features (Tensor): Features at stride 4, (C, H/4, W/4).
             target (InstanceData): ``labels`` (N,), ``masks`` (N, H, W).
+            unlabelled (Unlabelled, optional): What is not labelled.
 
         Returns:
             Tensor: float32, (Q, N).
@@ -127,6 +144,10 @@ class QueryMatcher:
         features = sample_features(mask_features.float(), points)  # (C, P)
         logits = mask_embeds.float() @ features  # (Q, P)
         truth = sample_masks(target.masks, points)  # (N, P)
+        if unlabelled is not None and unlabelled.pixels is not None:
+            keep = ~unlabelled.at(points)
+            logits = logits.masked_fill(~keep, NO_PART)
+            truth = truth * keep
         return (
             -self.class_cost * cls_scores.float().softmax(-1)[:, target.labels]
             + self.mask_cost * pairwise_bce(logits, truth)

@@ -1,10 +1,12 @@
 """The OneFormer detector: one model, three tasks."""
 
+import logging
 from collections.abc import Sequence
 
 from mmdet.models.detectors.base import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ..tasks import TASKS, check_task
@@ -98,6 +100,9 @@ class OneFormer(BaseDetector):
             )
         )
         self.checkpoint_classes = checkpoint_classes
+        #: Tasks that the weights were trained for, told by the checkpoint.
+        self.trained_tasks: tuple[str, ...] = TASKS
+        self._warned: set[str] = set()
         # Weights of any known layout, see state_fitting.py.
         self.register_load_state_dict_pre_hook(load_hook)
 
@@ -137,6 +142,8 @@ class OneFormer(BaseDetector):
         asked = [self.tasks_of(sample) for sample in batch_data_samples]
         pixels = self.panoptic_head.encode(self.extract_feat(batch_inputs))
         for tasks in dict.fromkeys(asked):
+            for task in tasks:
+                self.warn_if_untrained(task)
             rows = [i for i, own in enumerate(asked) if own == tasks]
             samples = [batch_data_samples[i] for i in rows]
             self.predict_tasks(
@@ -214,6 +221,19 @@ class OneFormer(BaseDetector):
         samples = batch_data_samples or [{}] * len(batch_inputs)
         tasks = [self.tasks_of(sample)[0] for sample in samples]
         return self.panoptic_head(self.extract_feat(batch_inputs), tasks)
+
+    def warn_if_untrained(self, task: str) -> None:
+        """Warn, once a task, if the weights were not trained for it."""
+        if task not in self.trained_tasks and task not in self._warned:
+            self._warned.add(task)
+            print_log(
+                f'The model is asked for the {task} task, but its checkpoint '
+                f'was trained for {", ".join(self.trained_tasks)} only: '
+                'expect little of the result. Set model.test_cfg.tasks, or '
+                'train with annotations for it.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def tasks_of(self, sample) -> tuple[str, ...]:
         """Return the tasks asked of a data sample."""

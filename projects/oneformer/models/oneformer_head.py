@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import fold_tasks, unfold_tasks, use_shared_attention
+from .point_sampling import Unlabelled
 from .positions import sine_positions
 
 
@@ -313,6 +314,12 @@ class OneFormerHead(BaseModule):
             output.mask_embeds,
             pixels.mask_features,
             targets,
+            [
+                self.unlabelled_of(sample, target.masks.shape[-2:])
+                for sample, target in zip(
+                    batch_data_samples, targets, strict=True
+                )
+            ],
         )
         texts = self.text_mapper(
             [sample.texts for sample in batch_data_samples],
@@ -322,6 +329,29 @@ class OneFormerHead(BaseModule):
             output.queries, texts
         )
         return losses
+
+    def unlabelled_of(self, sample, size: Sequence[int]) -> Unlabelled | None:
+        """Return what the annotation of a sample leaves open, if anything.
+
+        Args:
+            sample (DetDataSample): May have ``unlabelled_classes`` (labels)
+                and ``gt_sem_seg``, 255 where pixels are not labelled.
+            size (Sequence[int]): Height and width of the padded batch.
+        """
+        labels = list(sample.get('unlabelled_classes', ()))
+        ignored = 'gt_sem_seg' in sample
+        if not labels and not ignored:
+            return None
+        weight = self.cls_embed.weight
+        classes = weight.new_zeros(len(weight) - 1, dtype=torch.bool)
+        classes[labels] = True
+        pixels = None
+        if ignored:
+            pixels = sample.gt_sem_seg.sem_seg[0].to(weight.device) == 255
+            height, width = pixels.shape
+            # The padding of a batch is background, as in the masks.
+            pixels = F.pad(pixels, (0, size[1] - width, 0, size[0] - height))
+        return Unlabelled(classes, pixels)
 
     def _drop_training_entries(
         self, state_dict: dict, prefix: str, *args
