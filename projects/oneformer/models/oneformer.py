@@ -108,6 +108,9 @@ class OneFormer(BaseDetector):
                 **test_cfg,
             )
         )
+        #: Whether results in the size of the picture have ``scores``, one
+        #: map per class, beside ``sem_seg``; for tiles, which share pixels.
+        self.keep_semantic_scores = False
         self.checkpoint_classes = checkpoint_classes
         self.non_finite = NonFiniteGuard(max_non_finite)
         #: Tasks that the weights were trained for, told by the checkpoint.
@@ -125,10 +128,15 @@ class OneFormer(BaseDetector):
         as it is: reading texts, matching, which runs on the host, losses and
         the making of results. Names of weights do not change.
 
+        Each size of pictures is compiled for itself by default: what
+        PyTorch makes of the windows of Swin takes minutes where sizes are
+        symbols.
+
         Args:
             **options: Of ``torch.compile``, such as ``mode='max-autotune'``
-                or ``dynamic=True``.
+                or ``dynamic=None``.
         """
+        options = dict(dynamic=False) | options
         self.backbone.compile(**options)
         if self.with_neck:
             self.neck.compile(**options)
@@ -216,6 +224,10 @@ class OneFormer(BaseDetector):
                 result = self.panoptic_fusion_head(
                     task, scores, masks, sample.metainfo, rescale
                 )
+                if task == 'semantic' and self.keep_semantic_scores:
+                    result.scores = self.panoptic_fusion_head.semantic_scores(
+                        scores, masks, sample.metainfo
+                    )
                 setattr(sample, RESULT_FIELDS[task], result)
 
     def semantic_scores(
