@@ -85,8 +85,10 @@ def losses_and_gradients(model) -> tuple[dict, dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('with_cp', [False, True])
-@pytest.mark.parametrize('backend', ['aot_eager', 'inductor'])
+@pytest.mark.parametrize(
+    'backend, with_cp',
+    [('aot_eager', False), ('aot_eager', True), ('inductor', False)],
+)
 def test_losses_and_gradients_are_those_of_the_eager_model(backend, with_cp):
     model = small_model(training=True).train()
     losses, gradients = losses_and_gradients(model)
@@ -110,9 +112,7 @@ def test_losses_and_gradients_are_those_of_the_eager_model(backend, with_cp):
 
 BACKBONES = dict(
     resnet=dict(type='ResNet', depth=18, norm_eval=True),
-    resnet_with_cp=dict(
-        type='ResNet', depth=50, norm_eval=True, with_cp=True
-    ),
+    resnet_with_cp=dict(type='ResNet', depth=50, norm_eval=True, with_cp=True),
     swin_with_cp=dict(
         type='SwinTransformer',
         embed_dims=8,

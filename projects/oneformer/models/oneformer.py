@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..tasks import TASKS, check_task
+from .fusion_head import semantic_result
 from .non_finite import NonFiniteError, NonFiniteGuard
 from .oneformer_head import PixelFeatures, predict_masks
 from .state_fitting import load_hook
@@ -221,12 +222,15 @@ class OneFormer(BaseDetector):
             for sample, scores, masks in zip(
                 samples, task_scores, task_masks, strict=True
             ):
-                result = self.panoptic_fusion_head(
-                    task, scores, masks, sample.metainfo, rescale
-                )
                 if task == 'semantic' and self.keep_semantic_scores:
-                    result.scores = self.panoptic_fusion_head.semantic_scores(
+                    maps = self.panoptic_fusion_head.semantic_scores(
                         scores, masks, sample.metainfo
+                    )
+                    result = semantic_result(maps)
+                    result.scores = maps
+                else:
+                    result = self.panoptic_fusion_head(
+                        task, scores, masks, sample.metainfo, rescale
                     )
                 setattr(sample, RESULT_FIELDS[task], result)
 
