@@ -24,6 +24,7 @@ class Results(NamedTuple):
     contrastive: list[dict]
     uneven: list[dict]
     steps: list[list[dict]]
+    left_out: list[dict]
 
 
 @pytest.fixture(scope='module')
@@ -77,6 +78,7 @@ def main(rank: int, folder: Path) -> None:
             contrastive_loss(queries[own], texts[own]),
             contrastive_loss(queries[uneven], texts[uneven]),
             training_steps(rank),
+            step_left_out(rank),
         ),
         result_file(folder, rank),
     )
@@ -140,6 +142,35 @@ def training_steps(rank: int) -> list[dict]:
             )
         )
     return steps
+
+
+def step_left_out(rank: int) -> dict:
+    """Return losses and gradients where one process has a broken picture."""
+    from model_configs import build_model, data_sample, images, tiny_model
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = DistributedDataParallel(build_model(tiny_model()))
+    pictures = images(1, 64, 96)
+    if rank == 1:
+        pictures[:] = torch.nan
+    sample = data_sample(64, 96, [1, 2], 'panoptic')
+    losses = model(pictures, [sample], mode='loss')
+    sum(losses.values()).backward()
+    return dict(
+        losses={name: loss.detach() for name, loss in losses.items()},
+        moved=[
+            name
+            for name, param in model.module.named_parameters()
+            if param.grad is None or param.grad.any()
+        ],
+    )
+
+
+def test_both_processes_leave_out_what_is_not_finite_in_one(results):
+    for step in results.left_out:
+        assert step == dict(
+            losses=dict(loss_left_out=torch.tensor(0.0)), moved=[]
+        )
 
 
 def test_the_mean_over_processes_is_the_loss_of_the_joined_batch(results):

@@ -11,6 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .matcher import Match
+from .non_finite import (
+    FiniteCheck,
+    NonFiniteError,
+    agree,
+    name_predictions,
+)
 from .point_sampling import (
     NO_PART,
     Unlabelled,
@@ -77,6 +83,7 @@ class OneFormerCriterion(BaseModule):
         mask_features: Tensor,
         targets: list[InstanceData],
         unlabelled: list[Unlabelled | None] | None = None,
+        texts: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the weighted losses.
 
@@ -90,16 +97,21 @@ class OneFormerCriterion(BaseModule):
                 ``masks`` bool (N, H, W), H and W those of the padded batch.
             unlabelled (list[Unlabelled | None], optional): Per image what
                 the annotation leaves open; None where it leaves nothing.
+            texts (Tensor, optional): Text queries, which have no part in
+                these losses, but have to be finite as well.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_mask``, ``loss_dice`` of
             the last prediction, and the same with ``d{i}.`` before for
             prediction ``i`` of the others.
+
+        Raises:
+            NonFiniteError: If the predictions or texts of any process are
+                not finite; in all processes, before they exchange losses.
         """
         unlabelled = unlabelled or [None] * len(targets)
-        matches = self.matcher(
-            cls_scores, mask_embeds, mask_features, targets, unlabelled
-        )
+        predictions = (cls_scores, mask_embeds, mask_features)
+        matches = self.match_finite(predictions, targets, unlabelled, texts)
         num_masks = self.mean_num_masks(targets, mask_features.device)
         losses = {}
         for i, layer_matches in enumerate(matches):
@@ -124,6 +136,28 @@ class OneFormerCriterion(BaseModule):
             losses[f'{prefix}loss_mask'] = loss_mask
             losses[f'{prefix}loss_dice'] = loss_dice
         return losses
+
+    def match_finite(
+        self,
+        predictions: tuple[list[Tensor], list[Tensor], Tensor],
+        targets: list[InstanceData],
+        unlabelled: list[Unlabelled | None],
+        texts: Tensor | None,
+    ) -> list[list[Match]]:
+        """Match, and let all processes know if something is not finite."""
+        named = name_predictions(*predictions)
+        if texts is not None:
+            named['texts'] = texts
+        check = FiniteCheck(named)
+        error = None
+        try:
+            matches = self.matcher(*predictions, targets, unlabelled)
+            # Images without targets have no costs that would tell.
+            check.finish()
+        except NonFiniteError as found:
+            error = found
+        agree(error, predictions[-1].device)
+        return matches
 
     @staticmethod
     def mean_num_masks(

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+from .non_finite import name_predictions, raise_first_non_finite
 from .point_sampling import (
     NO_PART,
     Unlabelled,
@@ -80,8 +81,8 @@ class QueryMatcher:
             N is 0.
 
         Raises:
-            FloatingPointError: If a cost is not finite. The message names
-                the first tensor that is not.
+            NonFiniteError: If a cost is not finite. The message names the
+                first tensor that is not.
         """
         device_type = mask_features.device.type
         unlabelled = unlabelled or [None] * len(targets)
@@ -99,7 +100,9 @@ class QueryMatcher:
             ]
         host = torch.cat([cost.flatten() for cost in costs]).cpu().numpy()
         if not np.isfinite(host).all():
-            _raise_first_non_finite(cls_scores, mask_embeds, mask_features)
+            raise_first_non_finite(
+                name_predictions(cls_scores, mask_embeds, mask_features)
+            )
         pairs, start = [], 0
         for cost in costs:
             matrix = host[start : start + cost.numel()].reshape(cost.shape)
@@ -172,27 +175,3 @@ def pairwise_dice(logits: Tensor, truth: Tensor) -> Tensor:
     overlap = 2 * probs @ truth.T
     total = probs.sum(1)[:, None] + truth.sum(1)[None]
     return 1 - (overlap + 1) / (total + 1)
-
-
-def _raise_first_non_finite(
-    cls_scores: list[Tensor], mask_embeds: list[Tensor], mask_features: Tensor
-) -> None:
-    named = [('mask_features', mask_features)]
-    for layer, (scores, embeds) in enumerate(
-        zip(cls_scores, mask_embeds, strict=True)
-    ):
-        named.append((f'cls_scores of prediction {layer}', scores))
-        named.append((f'mask_embeds of prediction {layer}', embeds))
-    for name, tensor in named:
-        bad = int((~torch.isfinite(tensor)).sum())
-        if bad:
-            raise FloatingPointError(
-                f'Matching needs finite costs, but {name} has {bad} '
-                f'non-finite of {tensor.numel()} values. Lower the learning '
-                'rate, or train in float32 or bfloat16 instead of float16.'
-            )
-    raise FloatingPointError(
-        'Matching needs finite costs, but the mask logits overflow float32 '
-        'although mask_features and mask_embeds are finite. Lower the '
-        'learning rate.'
-    )
