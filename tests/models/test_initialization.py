@@ -11,6 +11,7 @@ from mmengine import Config
 from torch import Tensor, nn
 
 from projects.oneformer.models import OneFormer
+from tests.model_configs import build_model, tiny_model
 
 MODEL = Path(__file__).parents[2] / 'configs/_base_/models/oneformer_r50.py'
 
@@ -230,3 +231,26 @@ def dropouts(module: nn.Module) -> list[float]:
         elif hasattr(part, 'drop_prob'):
             rates.append(part.drop_prob)
     return rates
+
+
+@pytest.mark.parametrize('fits', [True, False])
+def test_initial_weights_of_another_backbone_are_refused(tmp_path, fits):
+    cfg = tiny_model()
+    model = build_model(cfg)
+    weights = model.backbone.state_dict()
+    if not fits:
+        weights = {f'encoder.{name}': v for name, v in weights.items()}
+    torch.save(weights, tmp_path / 'swin.pth')
+    cfg.backbone.convert_weights = False
+    cfg.backbone.init_cfg = dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'swin.pth')
+    )
+    model = MODELS.build(cfg)
+    if fits:
+        model.init_weights()
+        name = 'stages.0.blocks.0.ffn.layers.1.weight'
+        assert model.backbone.state_dict()[name].equal(weights[name])
+        model.init_weights()  # has no effect any more, and no complaint
+    else:
+        with pytest.raises(ValueError, match=r'swin\.pth left \d+ of \d+'):
+            model.init_weights()

@@ -117,6 +117,7 @@ class OneFormer(BaseDetector):
         #: Tasks that the weights were trained for, told by the checkpoint.
         self.trained_tasks: tuple[str, ...] = TASKS
         self._warned: set[str] = set()
+        self._backbone_is_set = False
         # Weights of any known layout, see state_fitting.py.
         self.register_load_state_dict_pre_hook(load_hook)
         if compile is not False:
@@ -142,6 +143,27 @@ class OneFormer(BaseDetector):
         if self.with_neck:
             self.neck.compile(**options)
         self.panoptic_head.compile_parts(**options)
+
+    def init_weights(self) -> None:
+        """Initialise, and see that pretrained weights reach the backbone.
+
+        Raises:
+            ValueError: If the file left most of the backbone as it was, as
+                mmdet's Swin lets that of another backbone do in silence.
+        """
+        init_cfg = getattr(self.backbone, 'init_cfg', None) or {}
+        path = isinstance(init_cfg, dict) and init_cfg.get('checkpoint')
+        before = [p.detach().sum() for p in self.backbone.parameters()]
+        super().init_weights()
+        after = [p.detach().sum() for p in self.backbone.parameters()]
+        same = sum(a.equal(b) for a, b in zip(before, after, strict=True))
+        if path and not self._backbone_is_set and 2 * same > len(before):
+            raise ValueError(
+                f'{path} left {same} of {len(before)} parameters of the '
+                'backbone as they were: give the weights of this backbone as '
+                'model.backbone.init_cfg.checkpoint.'
+            )
+        self._backbone_is_set = True
 
     def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Return backbone (and neck) features of (B, 3, H, W)."""
