@@ -181,18 +181,17 @@ class OneFormerFusionHead(BaseModule):
         best, covered = None, []
         for start in range(0, len(scores), self.query_chunk):
             part = slice(start, start + self.query_chunk)
-            probs = resize(mask_preds[part]).sigmoid_()  # (M', H, W)
-            covered.append((probs >= 0.5).flatten(1).sum(1))
-            weighted = scores[part, None, None] * probs
-            first = weighted.argmax(0, keepdim=True)  # (1, H, W)
-            value = weighted.gather(0, first)[0]
-            inside = probs.gather(0, first)[0] >= 0.5
+            probs = resize(mask_preds[part]).sigmoid()  # (M', H, W)
+            covered.append(count(probs >= 0.5))
+            # The first of equal ones; argmax alone is slower.
+            value, first = (scores[part, None, None] * probs).max(0)
+            inside = probs.gather(0, first[None])[0] >= 0.5
             if best is None:
-                best, winner, winner_inside = value, first[0], inside
+                best, winner, winner_inside = value, first, inside
                 continue
             better = value > best
             best = torch.where(better, value, best)
-            winner = torch.where(better, first[0] + start, winner)
+            winner = torch.where(better, first + start, winner)
             winner_inside = torch.where(better, inside, winner_inside)
         return winner, winner_inside, torch.cat(covered)
 
@@ -212,16 +211,19 @@ class OneFormerFusionHead(BaseModule):
         for part in mask_preds[queries].split(self.query_chunk):
             logits = resize(part)  # (M', H, W)
             inside = logits > 0
-            area = inside.flatten(1).sum(1)
-            inner = (logits.sigmoid_() * inside).flatten(1).sum(1)
+            area = count(inside)
+            # A sum over the inside, where the probability is above 0.5,
+            # without a second look at which pixels these are.
+            excess = logits.sigmoid().sub_(0.5).clamp_(min=0)
+            inner = excess.flatten(1).sum(1) + 0.5 * area
             masks.append(inside)
             quality.append(inner / (area + 1e-6))
-        masks = torch.cat(masks)[row]
+        masks = torch.cat(masks)
         return InstanceData(
-            bboxes=mask2bbox(masks),
+            bboxes=mask2bbox(masks)[row],
             labels=labels,
             scores=scores * torch.cat(quality)[row],
-            masks=masks,
+            masks=masks[row],
         )
 
     def predict_semantic(
@@ -243,8 +245,8 @@ class OneFormerFusionHead(BaseModule):
             mask_preds.split(self.query_chunk),
             strict=True,
         ):
-            masks = resize(chunk_masks).sigmoid_()  # (Q', H, W)
-            total += torch.einsum('qk,qhw->khw', chunk_probs, masks)
+            masks = resize(chunk_masks).sigmoid()  # (Q', H, W)
+            total.flatten(1).addmm_(chunk_probs.T, masks.flatten(1))
         return total
 
 
@@ -254,7 +256,8 @@ def semantic_result(scores: Tensor) -> PixelData:
     Args:
         scores (Tensor): One map per class, (K, H, W).
     """
-    result = PixelData(sem_seg=scores.argmax(0, keepdim=True))
+    # The first of equal ones; argmax alone is slower.
+    result = PixelData(sem_seg=scores.max(0, keepdim=True).indices)
     # What SemSegMetric ignores in the ground truth; never predicted.
     result.set_metainfo(dict(ignore_index=255))
     return result
@@ -279,9 +282,18 @@ def resize_masks(masks: Tensor, metainfo: dict, rescale: bool) -> Tensor:
     return masks
 
 
+def count(inside: Tensor) -> Tensor:
+    """Return how many pixels each mask has, (M,), of bool (M, H, W)."""
+    return inside.view(torch.uint8).flatten(1).sum(1, dtype=torch.int32)
+
+
 def _interpolate(masks: Tensor, size: Sequence[int]) -> Tensor:
+    size = tuple(size)
+    if masks.shape[1:] == size:
+        return masks
     if len(masks) == 0:  # PyTorch refuses to resize an empty batch.
         return masks.new_zeros((0, *size))
+    # As channels, since single channels count as channels-last, and slow.
     return F.interpolate(
-        masks[:, None], tuple(size), mode='bilinear', align_corners=False
-    )[:, 0]
+        masks[None], size, mode='bilinear', align_corners=False
+    )[0]
