@@ -32,9 +32,15 @@ class Spread(NamedTuple):
         )
 
     def __str__(self) -> str:
+        median, least, greatest = map(three_digits, self[:3])
         if self.count == 1:
-            return f'{self.median:.3g}'
-        return f'{self.median:.3g} ({self.least:.3g} to {self.greatest:.3g})'
+            return median
+        return f'{median} ({least} to {greatest})'
+
+
+def three_digits(value: float) -> str:
+    """Write a number with three digits, or with all before the point."""
+    return f'{value:.0f}' if abs(value) >= 1000 else f'{value:.3g}'
 
 
 class Row(NamedTuple):
