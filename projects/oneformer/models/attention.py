@@ -1,8 +1,11 @@
 """Multi-head attention that shares masks among heads and keys among tasks."""
 
+import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .dropout_attention import dropout_attention
 
 
 class Attention(MultiheadAttention):
@@ -54,15 +57,19 @@ class Attention(MultiheadAttention):
             k = F.linear(key + key_pos, weights[1], biases[1])
         v = F.linear(value, weights[2], biases[2])
         pictures = len(k)
-        mixed = F.scaled_dot_product_attention(
-            self.split_heads(fold_tasks(q, pictures)),
-            self.split_heads(k),
-            self.split_heads(v).expand(pictures, -1, -1, -1),
-            attn_mask=None
-            if attn_mask is None
-            else ~fold_tasks(attn_mask, pictures)[:, None],
-            dropout_p=attn.dropout if self.training else 0.0,
-        )  # (B, heads, T * Q, C / heads)
+        q = self.split_heads(fold_tasks(q, pictures))
+        k = self.split_heads(k)
+        v = self.split_heads(v).expand(pictures, -1, -1, -1)
+        dropout = attn.dropout if self.training else 0.0
+        lean = q.device.type == 'cpu' and not torch.compiler.is_compiling()
+        if dropout and attn_mask is None and lean:
+            mixed = dropout_attention(q, k, v, dropout)
+        else:
+            if attn_mask is not None:
+                attn_mask = ~fold_tasks(attn_mask, pictures)[:, None]
+            mixed = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=attn_mask, dropout_p=dropout
+            )  # (B, heads, T * Q, C / heads)
         mixed = unfold_tasks(mixed.transpose(1, 2).flatten(2), len(query))
         return query + self.dropout_layer(self.proj_drop(attn.out_proj(mixed)))
 
