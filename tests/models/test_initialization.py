@@ -238,10 +238,11 @@ def test_initial_weights_of_another_backbone_are_refused(tmp_path, fits):
     cfg = tiny_model()
     model = build_model(cfg)
     weights = model.backbone.state_dict()
-    # As a detector of mmdet names them, or with names that nothing has.
-    prefix = 'backbone.' if fits else 'backbone.encoder.'
-    renamed = {prefix + name: value for name, value in weights.items()}
-    torch.save(renamed, tmp_path / 'swin.pth')
+    # As a detector of mmdet names them.
+    named = {f'backbone.{name}': value for name, value in weights.items()}
+    if not fits:
+        named = {'backbone.conv1.weight': torch.ones(1)}
+    torch.save(named, tmp_path / 'swin.pth')
     cfg.backbone.convert_weights = False
     cfg.backbone.init_cfg = dict(
         type='Pretrained', checkpoint=str(tmp_path / 'swin.pth')
