@@ -74,6 +74,16 @@ def test_another_seed_shows_another_crop(config, samples):
     assert (other.image != same.image).any()
 
 
+def test_only_tasks_that_the_annotation_supervises_are_shown(config):
+    (dataset,) = browse.build_datasets(config, 'train')
+    pipeline = browse.training_pipeline(config)
+    info = dict(dataset.get_data_info(0), supervised_tasks=('instance',))
+    (sample,) = browse.task_samples(info, pipeline, browse.TASKS, seed=5)
+    assert sample.task == 'instance'
+    with pytest.raises(ValueError, match='supervises instance, not semantic'):
+        browse.task_samples(info, pipeline, ['semantic'], seed=5)
+
+
 @pytest.mark.parametrize('task', browse.TASKS)
 def test_each_text_is_told_once_with_its_number(samples, task):
     sample = samples[task]

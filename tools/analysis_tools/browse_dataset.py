@@ -196,6 +196,8 @@ def task_samples(
 ) -> list[TaskSample]:
     """Run the training pipeline on a picture, once for each task.
 
+    Tasks that the annotation of the picture does not supervise are left out.
+
     Args:
         info (dict): What the dataset knows of the picture.
         pipeline (list[dict]): Transforms, with ``SampleTask`` among them.
@@ -206,6 +208,10 @@ def task_samples(
 
     Returns:
         list[TaskSample]: One for each task.
+
+    Raises:
+        ValueError: If none of the tasks is supervised, or the pipeline drops
+            the picture.
     """
     import copy
 
@@ -213,8 +219,17 @@ def task_samples(
     import torch
     from mmengine.dataset import Compose
 
+    supervised = info.get('supervised_tasks', tasks)
+    if not set(tasks) & set(supervised):
+        raise ValueError(
+            f'The annotation of {info["img_path"]} supervises '
+            f'{", ".join(supervised)}, not {", ".join(tasks)}: choose other '
+            '--tasks.'
+        )
     samples = []
     for task in tasks:
+        if task not in supervised:
+            continue
         forced = [
             dict(step, probs={task: 1.0})
             if step['type'] == 'SampleTask'
