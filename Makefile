@@ -5,11 +5,13 @@
 #   STACK       onedl, or upstream: the OpenMMLab packages to install
 #   MMCV_WHEEL  with STACK=upstream, a compiled mmcv in place of mmcv-lite
 #   DATA        with `make demo`, a data set to use instead of a drawn one
+#   JOBS        how many tests run at a time
 PYTHON ?= python3
 VENV ?= .venv
 STACK ?= onedl
 MMCV_WHEEL ?=
 DATA ?=
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -68,10 +70,11 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py --work-dir work_dirs/demo $(if $(DATA),--data '$(DATA)')
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -m 'not slow' --durations=10
+	@$(BIN)/python -m pytest -q -m 'not slow' --durations=10 \
+	  -n $(JOBS) --dist loadfile
 
 test-all: $(STAMP)
-	@$(BIN)/python -m pytest -q --durations=10
+	@$(BIN)/python -m pytest -q --durations=10 -n $(JOBS) --dist loadfile
 
 configs: $(STAMP)
 	@$(BIN)/python -m pytest -q tests/test_configs.py

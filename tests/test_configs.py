@@ -6,7 +6,12 @@ import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 
-from tests.recipe_twins import CONFIGS, build_on_meta, load_config
+from tests.recipe_twins import (
+    CONFIGS,
+    build_on_meta,
+    load_config,
+    parts_of,
+)
 
 PATHS = sorted(CONFIGS.glob('*.py'))
 TINY = [path for path in PATHS if re.search('r18|effnet', path.stem)]
@@ -37,11 +42,11 @@ def test_the_leaf_is_short(path):
 
 def test_model_and_data_have_the_same_classes(config):
     for loader in ('train', 'val', 'test'):
-        dataset = config[f'{loader}_dataloader'].dataset
-        # Without metainfo the classes are read from the annotations.
-        assert dataset.get('metainfo', config.model.metainfo) == (
-            config.model.metainfo
-        )
+        for part in parts_of(config[f'{loader}_dataloader'].dataset):
+            # Without metainfo the classes are read from the annotations.
+            assert part.get('metainfo', config.model.metainfo) == (
+                config.model.metainfo
+            )
 
 
 def test_metrics_carry_the_prefix_of_their_task(config):
@@ -50,7 +55,8 @@ def test_metrics_carry_the_prefix_of_their_task(config):
     expected = dict(
         PanopticQuality='panoptic',
         InstanceAP='instance',
-        SemSegMetric='semantic',
+        CityscapesInstanceAP='instance',
+        SemanticIoU='semantic',
     )
     assert prefixes.items() <= expected.items()
     assert config.test_evaluator == config.val_evaluator
@@ -64,9 +70,10 @@ def test_the_test_data_are_the_validation_data(config):
 
 def test_pipelines_build(config):
     for loader in ('train', 'val', 'test'):
-        for step in config[f'{loader}_dataloader'].dataset.pipeline:
-            TRANSFORMS.build(step)
-    assert DATASETS.get(config.train_dataloader.dataset.type) is not None
+        for part in parts_of(config[f'{loader}_dataloader'].dataset):
+            for step in part.pipeline:
+                TRANSFORMS.build(step)
+            assert DATASETS.get(part.type) is not None
 
 
 def test_the_learning_rate_ends_with_the_training(config):

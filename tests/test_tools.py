@@ -97,7 +97,41 @@ def trained(options, tmp_path_factory):
 def test_help_comes_without_loading_torch(name):
     process = run(sys.executable, '-X', 'importtime', f'tools/{name}', '-h')
     assert 'Example: ' in process.stdout
-    assert not re.search(r'\| +torch$', process.stderr, re.MULTILINE)
+    loaded = set(re.findall(r'\| +([\w.]+)$', process.stderr, re.MULTILINE))
+    assert 'argparse' in loaded
+    assert not loaded & {'torch', 'numpy', 'mmengine', 'mmcv', 'mmdet'}
+
+
+def test_options_of_the_config_are_read_as_mmengine_reads_them():
+    script = (
+        'import sys; sys.path.insert(0, "tools"); import argparse, _cli;'
+        'parser = argparse.ArgumentParser(); _cli.add_config_options(parser);'
+        'print(parser.parse_args(["--cfg-options", "a.b=[1,x]", "c=2.5"]))'
+    )
+    process = run(sys.executable, '-c', script)
+    assert "cfg_options={'a.b': [1, 'x'], 'c': 2.5}" in process.stdout
+
+
+def test_the_package_loads_nothing_heavy_that_mmdet_does_not():
+    script = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location(
+    'compat', 'projects/oneformer/compat.py'
+)
+compat = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(compat)
+compat.ensure_mmcv_ops()
+import mmdet.apis
+before = {name.partition('.')[0] for name in sys.modules}
+import projects.oneformer
+after = {name.partition('.')[0] for name in sys.modules}
+print('new:', *sorted(after - before - set(sys.stdlib_module_names)))
+"""
+    process = run(sys.executable, '-c', script, PYTHONPATH=str(ROOT))
+    new = set(process.stdout.partition('new:')[2].split())
+    assert 'projects' in new
+    heavy = {'matplotlib', 'mmpretrain', 'mmseg', 'open_clip', 'timm'}
+    assert not new & (heavy | {'torchvision', 'transformers'})
 
 
 def test_training_writes_a_checkpoint_and_the_table_of_tasks(trained):

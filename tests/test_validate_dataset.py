@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -741,6 +742,46 @@ def test_things_of_the_config_stand_in_for_those_of_the_json(tiny, tmp_path):
 def test_a_class_name_in_place_of_a_list_is_refused(tiny):
     with pytest.raises(ValueError, match=r"for one class write \['cat'\]"):
         check_config(tiny, classes='cat')
+
+
+def test_a_config_tells_each_kind_of_its_datasets():
+    configs = Path(__file__).parents[1] / 'configs'
+    sets, remarks = sets_of_config(
+        str(configs / 'oneformer_swin-t_own-mixed.py')
+    )
+    assert remarks == []
+    panoptic, cells, tissue, validation = sets
+    assert [aset.kind for aset in sets] == [
+        *('panoptic', 'instance', 'semantic', 'panoptic'),
+    ]
+    assert panoptic.seg_dir == Path('data/mine/annotations/panoptic_train')
+    assert panoptic.optional_classes == ('cell', 'tissue')
+    assert validation.optional_classes == ()
+    assert cells.ann_file == Path('data/cells/instances.json')
+    assert cells.seg_dir is None
+    assert tissue.image_dir == Path('data/tissue/images')
+    assert tissue.seg_dir == Path('data/tissue/labels')
+    # Its PNGs know one class, 0, and 255.
+    assert (tissue.num_classes, tissue.ignore_index) == (1, 255)
+    assert tissue.label_name == ('', '')
+    assert {aset.num_queries for aset in sets} == {150, None}
+
+    (train, _), _ = sets_of_config(
+        str(configs / 'oneformer_swin-t_own-instance.py')
+    )
+    # Neither thing may lack, and there is no stuff.
+    assert train.optional_classes == ()
+
+
+def test_classes_that_the_annotation_need_not_know_may_lack(tiny):
+    (aset,) = find_sets(tiny.folder)
+    classes = ('cat', 'dog', 'sky', 'unicorn')
+    lacking = replace(aset, classes=classes)
+    kinds = [(f.kind, f.id) for f in check_sets([lacking]).findings]
+    assert ('metainfo', 'unicorn') in kinds
+    lenient = replace(lacking, optional_classes=('unicorn',))
+    kinds = [(f.kind, f.id) for f in check_sets([lenient]).findings]
+    assert ('metainfo', 'unicorn') not in kinds
 
 
 # ---------------------------------------------------------------- instances

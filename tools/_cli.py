@@ -31,7 +31,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=_config_options(),
+        action=_ConfigOptions,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the config, for example '
@@ -101,7 +101,11 @@ def finish() -> None:
         dist.destroy_process_group()
 
 
-def _config_options() -> type[argparse.Action]:
-    from mmengine.config import DictAction
+class _ConfigOptions(argparse.Action):
+    """mmengine's reading of options, loaded when there are any to read."""
 
-    return DictAction
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        from mmengine.config import DictAction
+
+        read = DictAction(self.option_strings, self.dest)
+        read(parser, namespace, values, option_string)

@@ -49,6 +49,24 @@ def parse_args() -> argparse.Namespace:
         default=0.3,
         help='leave out instances with a lower score',
     )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='run the model through torch.compile, for many pictures of few '
+        'sizes',
+    )
+    parser.add_argument(
+        '--tile',
+        type=int,
+        metavar='SIZE',
+        help='cut large pictures into tiles of this height and width',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=int,
+        metavar='PIXELS',
+        help='what neighbouring tiles share, by default a quarter of a tile',
+    )
     add_config_options(parser)
     return parser.parse_args()
 
@@ -65,7 +83,15 @@ def main() -> None:
     from projects.oneformer.visualization import draw_result
 
     try:
-        inferencer = OneFormerInferencer(config, args.weights, args.device)
+        inferencer = OneFormerInferencer(
+            config,
+            args.weights,
+            args.device,
+            compile=args.compile,
+            tile=args.tile,
+            overlap=args.overlap,
+            tile_score_thr=args.score_thr,
+        )
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     meta = inferencer.dataset_meta

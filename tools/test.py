@@ -73,8 +73,8 @@ def main() -> None:
     if args.tta:
         augment(config)
     if args.show_dir:
-        config.default_hooks.visualization = dict(
-            type='DetVisualizationHook', draw=True, test_out_dir=args.show_dir
+        config.setdefault('custom_hooks', []).append(
+            dict(type='ResultDrawingHook', out_dir=args.show_dir)
         )
     runner = build_runner(config, args)
     if args.out:

@@ -17,7 +17,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
-custom_hooks = [dict(type='TaskTableHook')]
+custom_hooks = [dict(type='PreflightHook'), dict(type='TaskTableHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -239,7 +239,10 @@ def _annotate(
     weights = content['state_dict']
     metadata = OrderedDict(getattr(weights, '_metadata', {}))
     metadata[''] = dict(
-        metadata.get('', {}), source=str(path), classes=classes
+        metadata.get('', {}),
+        source=str(path),
+        classes=classes,
+        tasks=(content.get('meta') or {}).get('tasks'),
     )
     content['state_dict'] = OrderedDict(weights)
     content['state_dict']._metadata = metadata

@@ -1,6 +1,6 @@
 """Pictures in, results of any task out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 
 import numpy as np
@@ -16,9 +16,12 @@ from pycocotools import mask as coco_mask
 from .checkpoint import load_weights
 from .models.oneformer import RESULT_FIELDS
 from .tasks import TASKS, check_task
+from .tiling import Box, Mosaic, tile_grid
 
 Picture = str | PathLike | np.ndarray
+Step = Callable[[dict], dict]
 ANNOTATION_TRANSFORMS = (
+    'LoadSegments',
     'LoadPanopticSegments',
     'LoadPanopticAnnotations',
     'LoadAnnotations',
@@ -35,10 +38,21 @@ class OneFormerInferencer:
         weights (str | PathLike): Checkpoint.
         device (str, optional): ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ... By
             default a GPU if there is one.
+        compile (bool): Run the model through ``torch.compile``. Each new size
+            of pictures takes a while, then all of that size are faster.
+        tile (int, optional): Cut pictures into tiles of this height and
+            width, each of which is a picture to the model, and join the
+            results by the rules of :mod:`projects.oneformer.tiling`. Results
+            are on the CPU then.
+        overlap (int, optional): Pixels that neighbouring tiles share; by
+            default a quarter of the tile.
+        tile_score_thr (float): Instances of a tile with a lower score are
+            dropped, as the masks of all are as large as the picture.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the checkpoint does not fit the config.
+        ValueError: If the checkpoint does not fit the config, or the overlap
+            is over half of the tile.
 
     Example:
         >>> inferencer = OneFormerInferencer('config.py', 'weights.pth')
@@ -51,7 +65,19 @@ class OneFormerInferencer:
         config: str | PathLike | Config,
         weights: str | PathLike,
         device: str | None = None,
+        compile: bool = False,
+        tile: int | None = None,
+        overlap: int | None = None,
+        tile_score_thr: float = 0.0,
     ) -> None:
+        if tile is None and overlap is not None:
+            raise ValueError('An overlap needs the size of tiles: set tile.')
+        self.tile = tile
+        self.overlap = overlap
+        self.tile_score_thr = tile_score_thr
+        if tile is not None:
+            self.overlap = tile // 4 if overlap is None else overlap
+            tile_grid(1, 1, tile, self.overlap)  # refuses what cannot be
         if not isinstance(config, Config):
             config = Config.fromfile(config)
         init_default_scope(config.get('default_scope', 'mmdet'))
@@ -63,6 +89,9 @@ class OneFormerInferencer:
         if device is None:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self.model.to(device).eval()
+        self.model.keep_semantic_scores = tile is not None
+        if compile:
+            self.model.compile_parts()
         self.dataset_meta = dict(config.model.metainfo)
         steps = [
             step
@@ -107,6 +136,10 @@ class OneFormerInferencer:
             pictures = [pictures]
         tasks = [tasks] if isinstance(tasks, str) else tasks
         self.model.tasks = tuple(check_task(task) for task in tasks)
+        if self.tile is not None:
+            for picture in pictures:
+                yield self._predict_tiles(self._load(picture), batch_size)
+            return
         batch = []
         for picture in pictures:
             batch.append(self._prepare(picture))
@@ -117,21 +150,65 @@ class OneFormerInferencer:
             yield from self._predict(batch)
 
     def _prepare(self, picture: Picture) -> dict:
+        return self._run(picture, self._from_array, self._from_file)
+
+    def _load(self, picture: Picture) -> dict:
+        """Return what the first step of the pipeline makes of a picture."""
+        return self._run(
+            picture,
+            self._from_array.transforms[0],
+            self._from_file.transforms[0],
+        )
+
+    @staticmethod
+    def _run(picture: Picture, from_array: Step, from_file: Step) -> dict:
         if isinstance(picture, np.ndarray):
             if picture.ndim != 3 or picture.dtype != np.uint8:
                 raise ValueError(
                     'Expected an array uint8 of shape (height, width, 3), '
                     f'got {picture.dtype} of {picture.shape}.'
                 )
-            return self._from_array(dict(img=picture, img_id=0))
+            return from_array(dict(img=picture, img_id=0))
         try:
-            return self._from_file(dict(img_path=str(picture), img_id=0))
+            return from_file(dict(img_path=str(picture), img_id=0))
         except FileNotFoundError:
             raise
         except (OSError, AttributeError, AssertionError) as error:
             raise ValueError(
                 f'{picture} cannot be read as a picture: {error}'
             ) from error
+
+    def _predict_tiles(self, loaded: dict, batch_size: int) -> DetDataSample:
+        """Return the joined result of the tiles of a picture."""
+        image = loaded['img']
+        size = image.shape[:2]
+        mosaic = Mosaic(
+            *size,
+            len(self.dataset_meta['classes']),
+            self.model.tasks,
+            self.tile_score_thr,
+        )
+        tiles = tile_grid(*size, self.tile, self.overlap)
+        for start in range(0, len(tiles), batch_size):
+            part = tiles[start : start + batch_size]
+            samples = self._predict(
+                [
+                    self._prepare(image[tile.box.within(Box(0, 0, *size))])
+                    for tile in part
+                ]
+            )
+            for tile, sample in zip(part, samples, strict=True):
+                mosaic.add(tile, sample)
+        keys = ('img_id', 'img_path')
+        result = DetDataSample(
+            metainfo=dict(
+                {key: loaded[key] for key in keys if key in loaded},
+                ori_shape=size,
+                img_shape=size,
+            )
+        )
+        mosaic.write(result)
+        return result
 
     @torch.no_grad()
     def _predict(self, batch: list[dict]) -> list[DetDataSample]:

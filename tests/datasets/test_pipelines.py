@@ -114,7 +114,7 @@ def test_the_classes_of_coco_are_those_of_its_annotations(config, real_data):
         if category['isthing']
     )
     assert len(dataset.metainfo['classes']) == 133
-    assert dataset.metainfo['stuff_classes'] == config.metainfo.stuff_classes
+    assert dataset.metainfo['stuff_classes'] == config.stuff_classes
 
 
 def test_training_samples_of_real_pictures_are_whole(config, real_data):

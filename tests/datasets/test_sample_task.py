@@ -187,3 +187,39 @@ def test_worker_processes_draw_with_the_probabilities_too():
     counts = [draws.count(task) for task in SAME]
     assert sum(counts) == 2 * NUM_DRAWS
     assert chisquare(counts).pvalue > 0.01
+
+
+def supervised(*tasks: str) -> dict:
+    return dict(supervised_tasks=tasks, img_path='a.jpg')
+
+
+@pytest.mark.parametrize('task', SAME)
+def test_no_task_is_drawn_that_the_annotation_cannot_supervise(task):
+    sample_task = SampleTask(SAME)
+    draws = {sample_task(supervised(task))['task'] for _ in range(50)}
+    assert draws == {task}
+
+
+def test_the_tasks_that_are_left_keep_their_proportions():
+    sample_task = SampleTask(dict(panoptic=0.5, semantic=0.3, instance=0.2))
+    results = supervised('instance', 'semantic')
+    draws = [sample_task(dict(results))['task'] for _ in range(6000)]
+    counts = [draws.count(task) for task in ('semantic', 'instance')]
+    assert chisquare(counts, [3600, 2400]).pvalue > 0.01
+
+
+def test_the_draw_of_a_whole_annotation_is_what_it_was_without_the_key():
+    sample_task = SampleTask(SAME)
+    np.random.seed(5)
+    first = [sample_task({})['task'] for _ in range(50)]
+    np.random.seed(5)
+    every = supervised('panoptic', 'instance', 'semantic')
+    assert [sample_task(dict(every))['task'] for _ in range(50)] == first
+
+
+def test_an_annotation_of_no_drawn_task_is_refused():
+    sample_task = SampleTask(dict(panoptic=0.5, semantic=0.5, instance=0))
+    with pytest.raises(ValueError) as caught:
+        sample_task(supervised('instance'))
+    assert "a.jpg supervises ('instance',), and none of" in str(caught.value)
+    assert 'change its probs, or leave this dataset out' in str(caught.value)

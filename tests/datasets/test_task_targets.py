@@ -150,3 +150,70 @@ def test_many_segments_equal_a_comparison_one_by_one():
         ).tolist()
         for label in labels
     ]
+
+
+def test_masks_that_share_regions_overlap():
+    # Region 2 belongs to both cats.
+    segments = [
+        dict(ids=[1, 2], category=CAT, is_thing=True, iscrowd=False),
+        dict(ids=[2, 3], category=CAT, is_thing=True, iscrowd=False),
+        dict(ids=[9], category=DOG, is_thing=True, iscrowd=False),
+    ]
+    ids = np.array([[1, 2, 3, 0]])
+    results = targets_of('instance', ids, segments)
+    assert results['gt_masks'].masks.tolist() == [
+        [[1, 1, 0, 0]],
+        [[0, 1, 1, 0]],
+    ]
+    assert results['gt_bboxes_labels'].tolist() == [CAT, CAT]
+    # Cropped: what is left of the first lies in the second.
+    results = targets_of('instance', ids[:, 1:], segments)
+    assert results['gt_masks'].masks.tolist() == [[[1, 0, 0]], [[1, 1, 0]]]
+
+
+def open_targets(task: str, **options) -> dict:
+    return TaskTargets().transform(
+        dict(
+            task=task,
+            gt_seg_map=encode(IDS),
+            segments_info=SEGMENTS,
+            seg_fields=['gt_seg_map'],
+            classes=('sky', 'cat', 'dog', 'grass', 'cow', 'sea'),
+            thing_classes=('cat', 'dog', 'cow'),
+            **options,
+        )
+    )
+
+
+@pytest.mark.parametrize('task', ['panoptic', 'instance', 'semantic'])
+def test_void_and_crowds_are_marked_if_they_are_not_background(task):
+    # Stuff is labelled, though it is no object of the instance task.
+    results = open_targets(task, void='ignore')
+    expected = np.zeros(IDS.shape, int)
+    expected[0, 3] = expected[1:, 3] = 255
+    assert results['gt_seg_map'].tolist() == expected.tolist()
+    assert results['gt_seg_map'].dtype == np.uint8
+    assert results['seg_fields'] == ['gt_seg_map']
+    masks = open_targets(task)['gt_masks'].masks
+    assert results['gt_masks'].masks.tolist() == masks.tolist()
+
+
+def test_void_may_be_background():
+    results = open_targets('panoptic', void='background')
+    assert 'gt_seg_map' not in results
+    assert results['seg_fields'] == []
+
+
+@pytest.mark.parametrize(
+    ('task', 'expected'),
+    [('panoptic', (4, 5)), ('semantic', (4, 5)), ('instance', (4,))],
+)
+def test_only_things_can_be_open_in_the_instance_task(task, expected):
+    results = open_targets(task, unlabelled_classes=(4, 5))
+    assert results['unlabelled_classes'] == expected
+
+
+def test_nothing_is_open_unless_the_dataset_says_so():
+    assert 'unlabelled_classes' not in open_targets('instance')
+    results = open_targets('instance', unlabelled_classes=())
+    assert results['unlabelled_classes'] == ()

@@ -5,7 +5,7 @@ import pytest
 
 from projects.oneformer.datasets import TaskTargets, TaskTexts
 from projects.oneformer.tasks import TASKS
-from projects.oneformer.text import fill_text_slots
+from projects.oneformer.text import CLIPTokenizer, fill_text_slots
 
 CLASSES = ('window ', 'dog', 'sky, heaven', 'cat')
 
@@ -118,3 +118,33 @@ def test_the_filled_list_is_that_of_the_reference(task, seed):
     results = TaskTexts()(TaskTargets()(results))
     found = fill_text_slots(results['texts'], results['filler_text'], slots)
     assert found == expected
+
+
+def test_classes_can_be_called_otherwise():
+    names = {'dog': 'chien', 'cat': 'small domestic cat'}
+    results = texts_of(
+        'panoptic', [3, 1, 0], names=names, class_template='photo: {}'
+    )
+    assert results['texts'] == [
+        'photo: window ',
+        'photo: chien',
+        'photo: small domestic cat',
+    ]
+
+
+def test_another_name_of_no_class_is_refused():
+    with pytest.raises(ValueError) as caught:
+        texts_of('panoptic', [1], names=dict(dogs='chien'))
+    assert "names of TaskTexts has ['dogs']" in str(caught.value)
+    assert "'dog'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'name', ['{}', '{dog}', 'a/b', '犬', 'ÄÖÜ', '  x', '🐶', "rock'n'roll"]
+)
+def test_odd_names_are_text_like_any_other(name):
+    results = texts_of('panoptic', [1], names=dict(dog=name))
+    assert results['texts'] == [f'a photo with a {name}']
+    ids = CLIPTokenizer()(results['texts'])
+    assert ids.shape == (1, 77)
+    assert int(ids[0].max()) == 49407  # the end token

@@ -1,5 +1,6 @@
 """The three metrics in one pass, as the configs put them together."""
 
+import pickle
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from mmengine.structures import InstanceData, PixelData
 from pycocotools import mask as coco_mask
 
 from projects.oneformer.engine.task_table_hook import task_table
+from projects.oneformer.evaluation import (
+    InstanceAP,
+    PanopticQuality,
+    SemanticIoU,
+)
 from tools.misc.make_demo_data import make_demo_data
 
 ROOT = Path(__file__).parents[2]
@@ -178,3 +184,52 @@ def test_no_sample_is_changed_by_the_evaluation(config, dataset, samples):
     assert np.array_equal(
         sample.pred_instances.masks, before.pred_instances.masks
     )
+
+
+def ours(dataset) -> list:
+    """The metrics of this project."""
+    metrics = [PanopticQuality(), InstanceAP(), SemanticIoU()]
+    for metric in metrics:
+        metric.dataset_meta = dataset.metainfo
+    return metrics
+
+
+def test_two_processes_find_what_one_finds(dataset, samples):
+    for sample in samples:
+        predict(sample, len(dataset.metainfo['classes']))
+        # Not quite right.
+        panoptic = sample.pred_panoptic_seg.sem_seg
+        panoptic[:] = panoptic.roll(3, -1)
+        semantic = sample.pred_sem_seg.sem_seg
+        semantic[:] = semantic.roll(3, -1)
+        instances = sample.pred_instances
+        instances.masks = instances.masks.roll(3, -1)
+    samples = [sample.to_dict() for sample in samples]
+    halves = [ours(dataset) for _ in range(2)]
+    for number, sample in enumerate(samples):
+        for metric in halves[number % 2]:
+            metric.process({}, [sample])
+    for metric, *half in zip(ours(dataset), *halves, strict=True):
+        for sample in samples:
+            metric.process({}, [sample])
+        expected = metric.evaluate(len(samples))
+        assert 0 < list(expected.values())[0] < 100
+        # What mmengine does: pictures by turns, those at the end doubled.
+        gathered = [pickle.loads(pickle.dumps(own.results)) for own in half]
+        pictures = [
+            own for pair in zip(*gathered, strict=True) for own in pair
+        ]
+        pictures = [*pictures, pictures[0]][: len(samples)]
+        found = metric.compute_metrics(pictures)
+        assert list(expected.values()) == list(found.values())
+
+
+def test_nothing_of_the_size_of_a_picture_is_kept(dataset, samples):
+    predict(samples[0], len(dataset.metainfo['classes']))
+    sample = samples[0].to_dict()
+    pixels = sample['pred_sem_seg']['sem_seg'].numel()
+    for metric in ours(dataset):
+        metric.process({}, [sample])
+        kept = len(pickle.dumps(metric.results))
+        # The instances alone come as ``len(masks) * pixels`` bytes.
+        assert kept < pixels

@@ -1,5 +1,7 @@
 """Mask AP, against pycocotools fed by hand."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,10 @@ CLASSES = ('cat', 'sky', 'dog')  # labels 0, 1, 2
 THINGS = (0, 2)
 META = dict(classes=CLASSES, thing_classes=('cat', 'dog'))
 SIZE = 128
-NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+NAMES = (
+    *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'),
+    *('AR@1', 'AR@10', 'AR@100'),
+)
 
 
 def disc(rng, radius: float) -> np.ndarray:
@@ -93,7 +98,7 @@ def sample_of(image_id, truth, predictions) -> dict:
 
 
 def make_metric(**options) -> InstanceAP:
-    metric = InstanceAP(metric='segm', proposal_nums=(1, 10, 100), **options)
+    metric = InstanceAP(**options)
     metric.dataset_meta = META
     return metric
 
@@ -150,8 +155,8 @@ def expected_of(pictures: list[tuple]) -> dict[str, float]:
     evaluation.accumulate()
     evaluation.summarize()
     return {
-        f'instance/segm_{name}': round(float(value), 3)
-        for name, value in zip(NAMES, evaluation.stats, strict=False)
+        f'instance/segm_{name}': float(value)
+        for name, value in zip(NAMES, evaluation.stats[:9], strict=True)
     }
 
 
@@ -175,14 +180,12 @@ def test_ap_is_that_of_pycocotools(seed):
 def test_objects_are_sized_by_their_mask_not_by_their_box():
     mask = np.eye(SIZE, dtype=bool)  # small in a large box
     pictures = [([(mask, 0, False)], [(mask, 0, 0.9)])]
-    assert evaluate(pictures) == {
-        'instance/segm_mAP': 1.0,
-        'instance/segm_mAP_50': 1.0,
-        'instance/segm_mAP_75': 1.0,
-        'instance/segm_mAP_s': 1.0,
-        'instance/segm_mAP_m': -1.0,
-        'instance/segm_mAP_l': -1.0,
-    }
+    found = evaluate(pictures)
+    # pycocotools divides by a little more than there is.
+    assert found['instance/segm_mAP'] == pytest.approx(1, abs=1e-9)
+    assert found['instance/segm_mAP_s'] == pytest.approx(1, abs=1e-9)
+    assert found['instance/segm_mAP_m'] == -1
+    assert found['instance/segm_mAP_l'] == -1
 
 
 def test_at_most_100_predictions_of_a_picture_count():
@@ -204,7 +207,8 @@ def test_perfect_predictions_give_1():
         for truth, _ in random_pictures(5)
     ]
     found = evaluate(pictures)
-    assert found['instance/segm_mAP'] == found['instance/segm_mAP_75'] == 1
+    assert found['instance/segm_mAP'] == pytest.approx(1, abs=1e-9)
+    assert found['instance/segm_mAP_75'] == pytest.approx(1, abs=1e-9)
 
 
 def test_the_names_of_pictures_may_be_text():
@@ -219,23 +223,25 @@ def test_a_crowd_is_neither_found_nor_missed():
     crowd = np.roll(mask, 60, 0)
     truth = [(mask, 0, False), (crowd, 0, True)]
     found = evaluate([(truth, [(mask, 0, 0.5), (crowd, 0, 0.9)])])
-    assert found['instance/segm_mAP'] == 1
+    assert found['instance/segm_mAP'] == pytest.approx(1, abs=1e-9)
     found = evaluate([(truth[:1], [(mask, 0, 0.5), (crowd, 0, 0.9)])])
-    assert found['instance/segm_mAP'] == 0.5
+    assert found['instance/segm_mAP'] == pytest.approx(0.5, abs=1e-9)
 
 
 def test_no_prediction_anywhere_gives_0():
     truth = random_pictures(0)[1][0]
     assert any(label in THINGS for _, label, _ in truth)
     found = evaluate([(truth, [])] * 2)
-    assert found == {f'instance/segm_{name}': 0.0 for name in NAMES}
+    assert found['instance/segm_mAP'] == found['instance/segm_AR@100'] == 0
+    # Of a size that no object has, AP stays undefined.
+    assert set(found.values()) == {0, -1}
 
 
 def test_without_any_thing_ap_is_undefined():
     mask = np.ones((SIZE, SIZE), bool)
     found = evaluate([([(mask, 1, False)], [(mask, 0, 0.9)])])
     assert set(found.values()) == {-1}
-    assert len(found) == 6
+    assert list(found) == [f'instance/segm_{name}' for name in NAMES]
 
 
 def test_a_metric_forgets_the_pictures_it_has_evaluated():
@@ -247,7 +253,8 @@ def test_a_metric_forgets_the_pictures_it_has_evaluated():
         found = evaluate(
             [([(truth, 0, False)], [(mask, 0, 0.9)])], metric=metric
         )
-        assert found['instance/segm_mAP'] == (truth is mask)
+        expected = 1 if truth is mask else 0
+        assert found['instance/segm_mAP'] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_model_that_is_not_asked_for_instances_is_told_apart():
@@ -263,4 +270,211 @@ def test_a_sample_without_ground_truth_is_refused():
     sample = sample_of(1, [], [])
     del sample['instances']
     with pytest.raises(ValueError, match="has no 'instances' to compare with"):
+        make_metric().process({}, [sample])
+
+
+def test_a_prediction_without_pixels_counts_as_wrong():
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[:40, :40] = True
+    pictures = [
+        ([(mask, 0, False)], [(mask & False, 0, 0.9), (mask, 0, 0.5)]),
+        ([], [(mask & False, 0, 0.7)]),
+    ]
+    found = evaluate(pictures)
+    assert found == expected_of(pictures)
+    assert found['instance/segm_mAP'] == pytest.approx(1 / 3, abs=1e-9)
+
+
+def test_masks_may_come_as_run_lengths():
+    picture = random_pictures(3, 1)[0]
+    sample = sample_of(1, *picture)
+    dense = evaluate([picture])
+    masks = sample['pred_instances']['masks'].numpy()
+    sample['pred_instances']['masks'] = [run_lengths(mask) for mask in masks]
+    metric = make_metric()
+    metric.process({}, [sample])
+    assert metric.evaluate(1) == dense
+
+
+def test_boxes_are_compared_if_asked_for():
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[:40, :40] = True
+    ring = mask.copy()
+    ring[1:39, 1:39] = False
+    sample = sample_of(1, [(mask, 0, False)], [(ring, 0, 0.9)])
+    sample['pred_instances']['bboxes'][0] = torch.tensor([0, 0, 40, 40.0])
+    metric = make_metric(metric=['segm', 'bbox'])
+    metric.process({}, [sample])
+    found = metric.evaluate(1)
+    assert found['instance/segm_mAP'] == 0
+    assert found['instance/bbox_mAP'] == pytest.approx(1, abs=1e-9)
+
+
+def test_ap_of_each_class_is_given_if_asked_for():
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[:40, :40] = True
+    other = np.roll(mask, 60, 0)
+    picture = [(mask, 0, False), (other, 2, False)], [(mask, 0, 0.9)]
+    found = evaluate([picture], metric=make_metric(classwise=True))
+    assert found['instance/segm_mAP_cat'] == pytest.approx(1, abs=1e-9)
+    assert found['instance/segm_mAP_dog'] == 0
+    assert found['instance/segm_mAP_sky'] == -1
+    assert found['instance/segm_mAP'] == pytest.approx(0.5, abs=1e-9)
+
+
+# What the categories of an annotation file may look like: by name, in another
+# order and with one that is no class, or by label, under other names.
+CATEGORIES = dict(
+    name={0: ('cat', 17), 2: ('dog', 5), None: ('bird', 1)},
+    label={0: ('house cat', 0), 2: ('domestic dog', 2)},
+)
+
+
+def write_truth(path, pictures, key, first_id=1) -> dict:
+    """Write the truth of pictures as COCO JSON, ids from ``first_id``."""
+    categories = CATEGORIES[key]
+    images, annotations = [], []
+    for image_id, (truth, _) in enumerate(pictures):
+        images.append(dict(id=f'p{image_id}', height=SIZE, width=SIZE))
+        for mask, label, iscrowd in truth:
+            if label not in categories:
+                continue
+            rle = run_lengths(mask)
+            annotations.append(
+                dict(
+                    id=first_id + len(annotations),
+                    image_id=f'p{image_id}',
+                    category_id=categories[label][1],
+                    iscrowd=int(iscrowd),
+                    area=int(mask.sum()),
+                    bbox=coco_mask.toBbox(rle).tolist(),
+                    segmentation=dict(rle, counts=rle['counts'].decode()),
+                )
+            )
+    categories = [
+        dict(id=number, name=name) for name, number in categories.values()
+    ]
+    content = dict(
+        images=images, annotations=annotations, categories=categories
+    )
+    path.write_text(json.dumps(content))
+    return content
+
+
+@pytest.mark.parametrize('key', ['name', 'label'])
+@pytest.mark.parametrize('first_id', [0, 1])
+def test_an_annotation_file_gives_the_same(tmp_path, key, first_id):
+    pictures = random_pictures(6)
+    path = tmp_path / 'truth.json'
+    write_truth(path, pictures, key, first_id)
+    metric = make_metric(ann_file=str(path), category_key=key)
+    for number, (_, predictions) in enumerate(pictures):
+        sample = sample_of(f'p{number}', [], predictions)
+        del sample['instances']
+        metric.process({}, [sample])
+    found = metric.evaluate(len(pictures))
+    assert found == expected_of(pictures)
+    assert 0 < found['instance/segm_mAP'] < 1
+
+
+def test_only_the_pictures_that_were_processed_count(tmp_path):
+    pictures = random_pictures(6)
+    path = tmp_path / 'truth.json'
+    write_truth(path, pictures, 'name')
+    metric = make_metric(ann_file=str(path))
+    for number in (1, 3):
+        metric.process({}, [sample_of(f'p{number}', [], pictures[number][1])])
+    assert metric.evaluate(2) == expected_of([pictures[1], pictures[3]])
+
+
+def test_objects_of_an_annotation_file_may_be_polygons(tmp_path):
+    path = tmp_path / 'truth.json'
+    content = write_truth(path, [([], [])], 'name')
+    content['annotations'] = [
+        dict(
+            id=1,
+            image_id='p0',
+            category_id=17,
+            area=1600,
+            bbox=[10, 20, 40, 40],
+            segmentation=[[10, 20, 50, 20, 50, 60, 10, 60]],
+        )
+    ]
+    path.write_text(json.dumps(content))
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[20:60, 10:50] = True
+    metric = make_metric(ann_file=str(path))
+    metric.process({}, [sample_of('p0', [], [(mask, 0, 0.5)])])
+    assert metric.evaluate(1)['instance/segm_mAP'] == pytest.approx(1)
+
+
+def test_an_annotation_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / 'truth.json'
+    sample = sample_of('p0', [], [])
+    with pytest.raises(FileNotFoundError, match='check ann_file of InstanceA'):
+        make_metric(ann_file=str(path)).process({}, [sample])
+    write_truth(path, [([], [])], 'label')
+    with pytest.raises(ValueError) as caught:
+        make_metric(ann_file=str(path)).process({}, [sample])
+    assert "has no categories ['cat', 'dog'], told by name" in str(
+        caught.value
+    )
+    assert "set category_key='label'" in str(caught.value)
+    metric = make_metric(ann_file=str(path), category_key='label')
+    with pytest.raises(ValueError, match="no picture with the id 'p1'"):
+        metric.process({}, [sample_of('p1', [], [])])
+
+
+@pytest.mark.parametrize('source', ['labels', 'ann_file', 'category_file'])
+def test_result_files_are_those_that_coco_reads(tmp_path, source):
+    pictures = random_pictures(6)
+    path = tmp_path / 'truth.json'
+    truth = write_truth(path, pictures, 'name')
+    options = {} if source == 'labels' else {source: str(path)}
+    metric = make_metric(
+        outfile_prefix=str(tmp_path / 'out/mine'), format_only=True, **options
+    )
+    for number, (_, predictions) in enumerate(pictures):
+        sample = sample_of(f'p{number}', [], predictions)
+        del sample['instances']
+        metric.process({}, [sample])
+    assert metric.evaluate(len(pictures)) == {}
+    names = [path.name for path in (tmp_path / 'out').iterdir()]
+    assert names == ['mine.segm.json']
+    results = json.loads((tmp_path / 'out/mine.segm.json').read_text())
+    assert len(results) == sum(len(own) for _, own in pictures)
+    if source == 'labels':
+        assert {own['category_id'] for own in results} == {0, 2}
+        return
+    for own in results:  # pycocotools knows no id 0 and no text as id
+        own['image_id'] = int(own['image_id'][1:]) + 1
+    for own in truth['images']:
+        own['id'] = int(own['id'][1:]) + 1
+    for own in truth['annotations']:
+        own['image_id'] = int(own['image_id'][1:]) + 1
+    coco = COCO()
+    coco.dataset = dict(truth, info={})
+    coco.createIndex()
+    evaluation = COCOeval(coco, coco.loadRes(results), 'segm')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    expected = expected_of(pictures)['instance/segm_mAP']
+    assert evaluation.stats[0] == expected > 0
+
+
+def test_options_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="got \\['mask'\\]"):
+        InstanceAP(metric='mask')
+    with pytest.raises(ValueError, match="got 'id'"):
+        InstanceAP(category_key='id')
+    with pytest.raises(ValueError, match='format_only needs outfile_prefix'):
+        InstanceAP(format_only=True)
+
+
+def test_a_result_of_another_size_is_refused():
+    mask = np.zeros((SIZE, SIZE), bool)
+    sample = sample_of(1, [], [(mask, 0, 0.5)])
+    sample['ori_shape'] = (SIZE, SIZE + 1)
+    with pytest.raises(ValueError, match=r'is \(128, 128\), its ground truth'):
         make_metric().process({}, [sample])

@@ -1,10 +1,12 @@
 """Panoptic quality, against the protocol of COCO written out."""
 
+import json
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from projects.oneformer.datasets import EvalTargets
@@ -297,6 +299,76 @@ def test_a_model_that_is_not_asked_for_panoptic_is_told_apart():
         evaluate([sample])
     assert 'Picture a.jpg has no panoptic result' in str(caught.value)
     assert "add 'panoptic' to test_cfg.tasks" in str(caught.value)
+
+
+def test_the_quality_of_each_class_is_given_if_asked_for():
+    ids, segments = by_hand()
+    metric = PanopticQuality(classwise=True)
+    metric.dataset_meta = META
+    panoptic = np.where(ids == 1, 1000, VOID)
+    metric.process({}, [sample_of(ids, segments, panoptic)])
+    found = metric.evaluate(1)
+    assert found['panoptic/PQ_cat'] == pytest.approx(100)
+    assert found['panoptic/PQ_sky'] == 0
+    assert np.isnan(found['panoptic/PQ_grass'])
+
+
+@pytest.mark.parametrize('with_ids', [False, True])
+def test_result_files_are_in_the_coco_layout(tmp_path, with_ids):
+    ids, segments = by_hand()
+    panoptic = np.array([[4, 3, 1001, 2], [2001, 2001, 3, 4], [4, 2, 2, 3]])
+    sample = dict(sample_of(ids, segments, panoptic), img_id='first')
+    truth = tmp_path / 'truth.json'
+    names = ('grass', 'sky', 'dog', 'cat')
+    categories = [dict(id=i, name=n) for i, n in enumerate(names, 10)]
+    truth.write_text(json.dumps(dict(categories=categories)))
+    metric = PanopticQuality(
+        outfile_prefix=str(tmp_path / 'out/mine'),
+        category_file=str(truth) if with_ids else None,
+        format_only=True,
+    )
+    metric.dataset_meta = META
+    del sample['segments_info']
+    metric.process({}, [sample])
+    assert metric.evaluate(1) == {}
+    content = json.loads((tmp_path / 'out/mine.panoptic.json').read_text())
+    own = content['annotations'][0]
+    assert (own['image_id'], own['file_name']) == ('first', 'a.png')
+    assert [s['area'] for s in own['segments_info']] == [3, 3, 1, 2]
+    labels = [11, 10, 12, 12] if with_ids else [2, 3, 1, 1]
+    assert [s['category_id'] for s in own['segments_info']] == labels
+    picture = np.array(Image.open(tmp_path / 'out/mine.panoptic/a.png'))
+    found = picture.astype(int) @ [1, 256, 65536]
+    expected = [[0, 2, 3, 1], [4, 4, 2, 0], [0, 1, 1, 2]]
+    assert found.tolist() == expected
+    assert [s['id'] for s in own['segments_info']] == [1, 2, 3, 4]
+
+
+def test_files_alone_need_a_name():
+    with pytest.raises(ValueError, match='format_only needs outfile_prefix'):
+        PanopticQuality(format_only=True)
+
+
+def test_a_file_without_the_classes_is_refused(tmp_path):
+    path = tmp_path / 'truth.json'
+    path.write_text(json.dumps(dict(categories=[dict(id=1, name='cat')])))
+    metric = PanopticQuality(
+        outfile_prefix=str(tmp_path / 'mine'),
+        category_file=str(path),
+        format_only=True,
+    )
+    metric.dataset_meta = META
+    ids, segments = by_hand()
+    metric.process({}, [dict(sample_of(ids, segments, ids), img_id=1)])
+    with pytest.raises(ValueError, match="no categories \\['dog', 'sky'"):
+        metric.evaluate(1)
+
+
+def test_a_result_of_another_size_is_refused():
+    ids, segments = by_hand()
+    sample = sample_of(ids, segments, np.full((3, 5), VOID))
+    with pytest.raises(ValueError, match=r'is \(3, 5\), its ground truth'):
+        evaluate([sample])
 
 
 def test_a_sample_without_ground_truth_is_refused():

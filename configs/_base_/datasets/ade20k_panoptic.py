@@ -95,6 +95,22 @@ train_pipeline = [
 ]
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = (4 * size, size)
+# Instances and semantic labels have files of their own: in the panoptic
+# annotation instances hide each other and the stuff below.
+test_pipeline.insert(
+    4,
+    dict(
+        type='LoadSemanticTruth',
+        img_prefix=data_root + 'images/validation',
+        seg_prefix=data_root + 'annotations_detectron2/validation',
+    ),
+)
+val_evaluator = _base_.val_evaluator
+val_evaluator[1].update(
+    ann_file=data_root + 'ade20k_instance_val.json',
+    category_key='label',  # its ids are the labels, 0 to 149
+)
+test_evaluator = val_evaluator
 
 train_dataloader = dict(
     dataset=dict(

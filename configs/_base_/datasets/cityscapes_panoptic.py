@@ -36,6 +36,15 @@ train_pipeline = [
 ]
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = (2048, 1024)
+# AP by the official script, which has rules of its own:
+# pip install cityscapesscripts
+val_evaluator = _base_.val_evaluator
+val_evaluator[1] = dict(
+    type='CityscapesInstanceAP',
+    seg_prefix=data_root + 'gtFine/val',
+    prefix='instance',
+)
+test_evaluator = val_evaluator
 
 train_dataloader = dict(
     dataset=dict(

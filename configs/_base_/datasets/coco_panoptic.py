@@ -41,7 +41,6 @@ stuff_classes = (
 metainfo = dict(
     classes=thing_classes + stuff_classes,
     thing_classes=thing_classes,
-    stuff_classes=stuff_classes,
 )
 
 train_pipeline = [

@@ -7,7 +7,7 @@ pipeline is ``load_pipeline``, its augmentations, ``target_pipeline``.
 load_pipeline = [
     # Pillow decodes and resizes as the reference does.
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='LoadPanopticSegments'),
+    dict(type='LoadSegments'),
 ]
 target_pipeline = [
     dict(
@@ -28,6 +28,7 @@ target_pipeline = [
             'task',
             'texts',
             'filler_text',
+            'unlabelled_classes',
         ),
     ),
 ]
@@ -35,7 +36,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     # The longest long side and the short side.
     dict(type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'),
-    dict(type='LoadPanopticSegments'),
+    dict(type='LoadSegments'),
     dict(type='EvalTargets'),
     dict(
         type='PackDetInputs',
@@ -72,12 +73,7 @@ test_dataloader = val_dataloader
 # Each reads the result that was made with its own task token.
 val_evaluator = [
     dict(type='PanopticQuality', prefix='panoptic'),
-    dict(
-        type='InstanceAP',
-        metric='segm',
-        proposal_nums=(1, 10, 100),
-        prefix='instance',
-    ),
-    dict(type='SemSegMetric', iou_metrics=['mIoU'], prefix='semantic'),
+    dict(type='InstanceAP', prefix='instance'),
+    dict(type='SemanticIoU', prefix='semantic'),
 ]
 test_evaluator = val_evaluator

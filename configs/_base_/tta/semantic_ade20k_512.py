@@ -25,8 +25,16 @@ tta_pipeline = [
                 dict(type='RandomFlip', prob=0.0),
                 dict(type='RandomFlip', prob=1.0),
             ],
-            [dict(type='LoadPanopticSegments')],
+            [dict(type='LoadSegments')],
             [dict(type='EvalTargets')],
+            [
+                dict(
+                    type='LoadSemanticTruth',
+                    img_prefix='data/ADEChallengeData2016/images/validation',
+                    seg_prefix='data/ADEChallengeData2016/'
+                    'annotations_detectron2/validation',
+                )
+            ],
             [
                 dict(
                     type='PackDetInputs',

@@ -8,3 +8,5 @@ tta_pipeline[-1]['transforms'][0] = [
     dict(tta_pipeline[1], scale=(4096, short_side))
     for short_side in (512, 768, 1024, 1280, 1536, 1792)
 ]
+# The truth comes from the panoptic annotation.
+tta_pipeline[-1]['transforms'].pop(4)  # LoadSemanticTruth

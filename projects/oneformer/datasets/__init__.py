@@ -1,10 +1,16 @@
 """Datasets and transforms. Importing this package registers them."""
 
+from .instance_dataset import OneFormerInstanceDataset
 from .panoptic_dataset import OneFormerPanopticDataset
+from .semantic_dataset import OneFormerSemanticDataset
 from .transforms import (
     EvalTargets,
     LargeScaleJitter,
+    LoadInstanceSegments,
     LoadPanopticSegments,
+    LoadSegments,
+    LoadSemanticSegments,
+    LoadSemanticTruth,
     SampleTask,
     SSDColorJitter,
     TaskTargets,
@@ -14,8 +20,14 @@ from .transforms import (
 __all__ = [
     'EvalTargets',
     'LargeScaleJitter',
+    'LoadInstanceSegments',
     'LoadPanopticSegments',
+    'LoadSegments',
+    'LoadSemanticSegments',
+    'LoadSemanticTruth',
+    'OneFormerInstanceDataset',
     'OneFormerPanopticDataset',
+    'OneFormerSemanticDataset',
     'SSDColorJitter',
     'SampleTask',
     'TaskTargets',

@@ -4,11 +4,10 @@ import logging
 import os.path as osp
 import reprlib
 
-from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
-from mmengine.fileio import load
 from mmengine.logging import print_log
 
+from .segments_dataset import SegmentsDataset
 from .transforms.load_segments import MAX_ID
 
 # What the entries of the JSON cannot do without.
@@ -21,7 +20,7 @@ KEYS = dict(
 
 
 @DATASETS.register_module()
-class OneFormerPanopticDataset(BaseDetDataset):
+class OneFormerPanopticDataset(SegmentsDataset):
     """Pictures with a panoptic PNG each, and one JSON in the COCO layout.
 
     Unlike mmdet's ``CocoPanopticDataset`` it takes the name of the PNG from
@@ -29,15 +28,14 @@ class OneFormerPanopticDataset(BaseDetDataset):
     in any order, needs segment ids that are unique within a picture only,
     and can read the class names from the JSON.
 
-    ``metainfo`` may give ``classes`` and ``thing_classes``; what is missing
-    is read from the ``categories`` of the JSON, in their order. Segments of
-    categories that are not among the classes become void.
+    What ``metainfo`` does not give is read from the ``categories`` of the
+    JSON, in their order.
 
     ``data_prefix`` has ``img`` for the pictures and ``seg`` for the PNGs.
     With ``filter_cfg=dict(filter_empty_gt=True)`` pictures without any thing
     (crowds aside) are left out of training.
 
-    The other arguments are those of mmdet's ``BaseDetDataset``.
+    The arguments are those of :class:`SegmentsDataset`.
 
     Raises:
         FileNotFoundError: If the JSON does not exist.
@@ -45,6 +43,8 @@ class OneFormerPanopticDataset(BaseDetDataset):
             itself or ``metainfo``, or leaves no picture to train on. The
             message says where and how to mend.
     """
+
+    annotation = 'panoptic'
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file.
@@ -92,19 +92,7 @@ class OneFormerPanopticDataset(BaseDetDataset):
 
     def read_json(self) -> dict:
         """Return what the annotation file holds, its keys checked."""
-        try:
-            content = load(self.ann_file, backend_args=self.backend_args)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'Annotation file {self.ann_file} does not exist: check '
-                'data_root and ann_file of the dataset.'
-            ) from error
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f'Annotation file {self.ann_file!r} cannot be read as JSON: '
-                f'{error}. Check ann_file of the dataset, or restore the '
-                'file.'
-            ) from error
+        content = super().read_json()
         for key in ('images', 'annotations', 'categories'):
             if not isinstance(content, dict) or key not in content:
                 raise ValueError(
@@ -118,21 +106,14 @@ class OneFormerPanopticDataset(BaseDetDataset):
                     "'segments_info': expected COCO panoptic annotations, "
                     'not instance annotations.'
                 )
-            self.check_keys('segments_info', annotation['segments_info'])
+            self.check_keys(
+                'segments_info',
+                annotation['segments_info'],
+                KEYS['segments_info'],
+            )
         for key in ('images', 'annotations', 'categories'):
-            self.check_keys(key, content[key])
+            self.check_keys(key, content[key], KEYS[key])
         return content
-
-    def check_keys(self, name: str, entries: list[dict]) -> None:
-        """Refuse entries of the list ``name`` that lack a key."""
-        needed = set(KEYS[name])
-        for entry in entries:
-            if lacking := needed - entry.keys():
-                raise ValueError(
-                    f'{self.ann_file} has an entry of {name!r} without '
-                    f'{sorted(lacking)}: expected {list(KEYS[name])}, got '
-                    f'{reprlib.repr(entry)}.'
-                )
 
     def read_categories(self, categories: list[dict]) -> dict[int, int | None]:
         """Settle the classes, and return the label of each category id.
@@ -149,27 +130,13 @@ class OneFormerPanopticDataset(BaseDetDataset):
                     f'{self.ann_file} has categories with the same {key}: '
                     f'{repeated}. Expected every {key} once.'
                 )
-        for key in ('classes', 'thing_classes'):
-            if isinstance(value := self._metainfo.get(key), str):
-                raise ValueError(
-                    f'Expected a list as {key} of metainfo, got the str '
-                    f'{value!r}: for one class write [{value!r}].'
-                )
-        classes = tuple(self._metainfo.get('classes', names))
-        if len(set(classes)) < len(classes):
-            raise ValueError(
-                f'metainfo has classes more than once: {classes}.'
-            )
-        if absent := [name for name in classes if name not in names]:
-            raise ValueError(
-                f'Classes {absent} of metainfo are not among the categories '
-                f'of {self.ann_file}, which are {names}.'
-            )
+        things = [c['name'] for c in categories if c.get('isthing') == 1]
         if 'thing_classes' not in self._metainfo:
+            wanted = self._metainfo.get('classes', names)
             lacking = [
                 c['name']
                 for c in categories
-                if c['name'] in classes and c.get('isthing') not in (0, 1)
+                if c['name'] in wanted and c.get('isthing') not in (0, 1)
             ]
             if lacking:
                 raise ValueError(
@@ -177,30 +144,8 @@ class OneFormerPanopticDataset(BaseDetDataset):
                     'add it (1 for things, 0 for stuff) or list the things as '
                     'thing_classes in metainfo.'
                 )
-            self._metainfo['thing_classes'] = tuple(
-                c['name']
-                for c in categories
-                if c['name'] in classes and c['isthing']
-            )
-        things = tuple(self._metainfo['thing_classes'])
-        if unknown := [name for name in things if name not in classes]:
-            raise ValueError(
-                f'thing_classes {unknown} of metainfo are not among its '
-                'classes: every thing must be listed in classes, too.'
-            )
-        self._metainfo.update(
-            classes=classes,
-            thing_classes=things,
-            stuff_classes=tuple(
-                name for name in classes if name not in things
-            ),
-        )
-        return {
-            category['id']: classes.index(category['name'])
-            if category['name'] in classes
-            else None
-            for category in categories
-        }
+        labels = self.settle_classes(names, things, self.ann_file)
+        return {c['id']: labels[c['name']] for c in categories}
 
     def parse_image(
         self,
@@ -214,7 +159,7 @@ class OneFormerPanopticDataset(BaseDetDataset):
         segments = annotation['segments_info'] if annotation else []
         self.check_segments(image, segments, labels)
         return dict(
-            img_path=osp.join(self.data_prefix['img'], image['file_name']),
+            img_path=self.picture_path(image['file_name']),
             img_id=image['id'],
             height=image['height'],
             width=image['width'],
@@ -263,65 +208,3 @@ class OneFormerPanopticDataset(BaseDetDataset):
                     f'{segment["category_id"]!r}: expected one of the '
                     f'categories, {reprlib.repr(list(labels))}.'
                 )
-
-    def filter_data(self) -> list[dict]:
-        """Leave out pictures without things, if ``filter_cfg`` says so."""
-        config = self.filter_cfg or {}
-        if unknown := sorted(set(config) - {'filter_empty_gt'}):
-            raise ValueError(
-                f'{type(self).__name__} does not know {unknown} of '
-                "filter_cfg; it knows 'filter_empty_gt'."
-            )
-        if self.test_mode or not config.get('filter_empty_gt', False):
-            return self.data_list
-        kept = [
-            data
-            for data in self.data_list
-            if any(
-                segment['is_thing'] and not segment['iscrowd']
-                for segment in data['segments_info']
-            )
-        ]
-        if not kept:
-            raise ValueError(
-                f'No picture in {self.ann_file} has a thing, so that '
-                'filter_empty_gt leaves none: remove it from filter_cfg, or '
-                'check thing_classes of metainfo.'
-            )
-        return kept
-
-    def get_cat_ids(self, idx: int) -> list[int]:
-        """Return the labels in a picture, one for each segment."""
-        segments = self.get_data_info(idx)['segments_info']
-        return [segment['category'] for segment in segments]
-
-    def prepare_data(self, idx: int) -> dict | None:
-        """Run the pipeline on a picture.
-
-        Raises:
-            OSError: If a file cannot be read; the message names the picture.
-        """
-        path = self.get_data_info(idx)['img_path']
-        try:
-            return super().prepare_data(idx)
-        except FileNotFoundError as error:
-            if error.filename != path:  # another file, told already
-                raise
-            raise FileNotFoundError(
-                f'Picture {path} does not exist: check data_root and '
-                'data_prefix["img"] of the dataset, and "file_name" of the '
-                'image in the annotation file.'
-            ) from error
-        except OSError as error:
-            raise OSError(
-                f'Picture {path} cannot be read: {error}. Restore the file, '
-                'or take it out of the annotation file.'
-            ) from error
-
-    def get_data_info(self, idx: int) -> dict:
-        """Return the data of one picture, with the class names."""
-        return dict(
-            super().get_data_info(idx),
-            classes=self._metainfo['classes'],
-            thing_classes=self._metainfo['thing_classes'],
-        )

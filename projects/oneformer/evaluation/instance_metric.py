@@ -1,70 +1,377 @@
-"""Mask AP of instances that come with the samples."""
+"""Mask AP by the COCO protocol."""
 
+import reprlib
 from collections.abc import Sequence
 
-from mmdet.evaluation import CocoMetric
+import numpy as np
+from hotcoco import COCO, COCOeval
 from mmdet.registry import METRICS
-from mmengine.fileio import dump, load
-from pycocotools import mask as coco_mask
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import load
+from mmengine.logging import print_log
+from terminaltables import AsciiTable
 
-from .panoptic_metric import check_sample
+from ..run_lengths import encode_masks, rle_area
+from .result_files import category_ids, check_outputs, write_json
+from .samples import check_result, check_sizes, check_truth
 
-AP_ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+# Name, IoU threshold (None: mean of all), place among hotcoco's area ranges.
+AP_ITEMS = (
+    ('mAP', None, 0),
+    ('mAP_50', 0, 0),
+    ('mAP_75', 5, 0),
+    ('mAP_s', None, 1),
+    ('mAP_m', None, 2),
+    ('mAP_l', None, 3),
+)
+METRIC_NAMES = ('segm', 'bbox')
+CATEGORY_KEYS = ('name', 'label')
 
 
 @METRICS.register_module()
-class InstanceAP(CocoMetric):
-    """mmdet's ``CocoMetric`` on the mask area of the ground truth.
+class InstanceAP(BaseMetric):
+    """AP of instances by the COCO protocol, computed by hotcoco.
 
-    Without an annotation file ``CocoMetric`` takes the ground truth from the
-    samples (see ``EvalTargets``) and measures its area by the box, which
-    moves objects between the small, medium and large of AP. Here the mask is
-    measured. Where no picture has any prediction, AP is 0 rather than left
-    out. Arguments are those of ``CocoMetric``.
+    Masks are turned into run lengths at once. Ground truth comes with the
+    samples (``instances`` of ``EvalTargets``) or from a COCO JSON. Objects
+    are measured by their mask and numbered from 1 inside, whatever their ids
+    in the file. Only the pictures that were processed count.
+
+    Metrics are fractions, by the names of mmdet's ``CocoMetric``
+    (``segm_mAP``, ``segm_mAP_50`` ... and ``segm_AR@100``), -1 where the
+    ground truth has no object.
+
+    Args:
+        metric (str | Sequence[str]): 'segm', 'bbox' or both.
+        ann_file (str, optional): COCO JSON with the ground truth.
+        category_key (str): How the categories of ``ann_file`` are told: by
+            their 'name', or by their id, which is the 'label' (ADE20K).
+        proposal_nums (Sequence[int]): Predictions that count in a picture
+            and class, the best ones: AP takes the last, AR each.
+        classwise (bool): Also AP of each class, as ``segm_mAP_{name}``.
+        outfile_prefix (str, optional): Also write the predictions as
+            ``{outfile_prefix}.segm.json`` or ``.bbox.json``.
+        category_file (str, optional): JSON whose categories, told by name,
+            give the ids to write there. By default these are those of
+            ``ann_file``, and the labels where there is none.
+        format_only (bool): Write files and measure nothing; no ground truth
+            is needed.
+        collect_device (str): Where results of all processes are gathered.
+        prefix (str, optional): Prefix of the metric names.
+
+    Raises:
+        ValueError: If an option is unknown, or ``format_only`` comes without
+            ``outfile_prefix``.
     """
 
     default_prefix = 'instance'
+
+    def __init__(
+        self,
+        metric: str | Sequence[str] = 'segm',
+        ann_file: str | None = None,
+        category_key: str = 'name',
+        proposal_nums: Sequence[int] = (1, 10, 100),
+        classwise: bool = False,
+        outfile_prefix: str | None = None,
+        category_file: str | None = None,
+        format_only: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.metrics = [metric] if isinstance(metric, str) else list(metric)
+        if unknown := [m for m in self.metrics if m not in METRIC_NAMES]:
+            raise ValueError(
+                f'Expected metric to be of {METRIC_NAMES}, got {unknown}.'
+            )
+        if category_key not in CATEGORY_KEYS:
+            raise ValueError(
+                f'Expected category_key to be one of {CATEGORY_KEYS}, got '
+                f'{category_key!r}.'
+            )
+        check_outputs(outfile_prefix, format_only)
+        self.ann_file = ann_file
+        self.category_key = category_key
+        self.proposal_nums = list(proposal_nums)
+        self.classwise = classwise
+        self.outfile_prefix = outfile_prefix
+        self.category_file = category_file
+        self.format_only = format_only
+        self._annotations: dict | None = None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Encode the instances of a batch.
 
         Args:
             data_batch (dict): Not used.
-            data_samples (Sequence[dict]): With ``pred_instances`` and, unless
+            data_samples (Sequence[dict]): With ``pred_instances`` (its
+                ``masks`` booleans (M, H, W), or run lengths) and, unless
                 there is an annotation file, ``instances`` of ``EvalTargets``.
 
         Raises:
-            ValueError: If a sample lacks one of them.
+            FileNotFoundError: If the annotation file does not exist.
+            ValueError: If a sample lacks one of them, or the annotation file
+                does not know a picture or a class.
         """
-        if self._coco_api is None:
-            for sample in data_samples:
-                check_sample(sample, 'instance', 'instances')
-        super().process(data_batch, data_samples)
+        for sample in data_samples:
+            check_result(sample, 'instance')
+            pred = sample['pred_instances']
+            masks = pred['masks']
+            if not isinstance(masks, list):
+                masks = encode_masks(masks)
+            result = dict(
+                image_id=sample['img_id'],
+                size=tuple(sample['ori_shape'][:2]),
+                labels=pred['labels'].tolist(),
+                scores=pred['scores'].tolist(),
+                masks=masks,
+            )
+            if 'bbox' in self.metrics:
+                result['boxes'] = to_xywh(pred['bboxes'].cpu().numpy())
+            for mask in masks[:1]:
+                check_sizes(sample, mask['size'], result['size'])
+            if self.ann_file is None and not self.format_only:
+                check_truth(sample, 'instances')
+                result['truth'] = list(map(to_coco, sample['instances']))
+            elif not self.format_only:
+                self.check_picture(sample)
+            self.results.append(result)
+
+    @property
+    def annotations(self) -> dict:
+        """What the annotation file says of each picture, by its id."""
+        if self._annotations is None:
+            self._annotations = read_annotations(
+                self.ann_file, self.dataset_meta, self.category_key
+            )
+        return self._annotations
+
+    def check_picture(self, sample: dict) -> None:
+        """Refuse a picture that is not in the annotation file."""
+        if sample['img_id'] not in self.annotations:
+            raise ValueError(
+                f'{self.ann_file} has no picture with the id '
+                f'{sample["img_id"]!r} ({sample.get("img_path")}): expected '
+                'those of the data set, it has '
+                f'{reprlib.repr(list(self.annotations))}.'
+            )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Return AP as a fraction, by the names of ``CocoMetric``."""
-        from_samples = self._coco_api is None
-        metrics = super().compute_metrics(results)
-        if from_samples:  # the next ones may be of another data set
-            self._coco_api = self.cat_ids = self.img_ids = None
-        if metrics or self.format_only:
-            return metrics
-        items = self.metric_items or AP_ITEMS
-        return {
-            f'{metric}_{item}': 0.0
-            for metric in self.metrics
-            for item in items
-        }
+        """Return AP and AR as fractions, by the names of ``CocoMetric``."""
+        if self.outfile_prefix:
+            self.write_results(results)
+        if self.format_only:
+            return {}
+        if self.ann_file is not None:
+            results = [
+                dict(result, truth=self.annotations[result['image_id']])
+                for result in results
+            ]
+        metrics = {}
+        for metric in self.metrics:
+            metrics.update(self.compare(metric, results))
+        return metrics
 
-    def gt_to_coco_json(
-        self, gt_dicts: Sequence[dict], outfile_prefix: str
-    ) -> str:
-        """Write the ground truth as COCO JSON; return the name of the file."""
-        path = super().gt_to_coco_json(gt_dicts, outfile_prefix)
+    def compare(self, metric: str, results: list[dict]) -> dict[str, float]:
+        """Return the metrics of masks ('segm') or boxes ('bbox')."""
+        classes = self.dataset_meta['classes']
+        precision, recall = evaluate(
+            metric, results, len(classes), self.proposal_nums
+        )
+        metrics = {}
+        for name, threshold, area in AP_ITEMS:
+            rows = slice(None) if threshold is None else threshold
+            metrics[f'{metric}_{name}'] = _mean(precision[rows, ..., area, -1])
+        for place, number in enumerate(self.proposal_nums):
+            metrics[f'{metric}_AR@{number}'] = _mean(recall[..., 0, place])
+        print_log(format_table(metrics), logger='current')
+        if self.classwise:
+            of_class = {
+                f'{metric}_mAP_{name}': _mean(precision[:, :, label, 0, -1])
+                for label, name in enumerate(classes)
+            }
+            print_log(format_table(of_class), logger='current')
+            metrics.update(of_class)
+        return metrics
+
+    def write_results(self, results: list[dict]) -> None:
+        """Write the predictions in the layout of COCO results."""
+        classes = self.dataset_meta['classes']
+        labels = list(range(len(classes)))
+        ids = dict(enumerate(labels))
+        by_name = self.ann_file and self.category_key == 'name'
+        if source := self.category_file or (by_name and self.ann_file):
+            # Only things are predicted, and some files list no others.
+            things = list(self.dataset_meta['thing_classes'])
+            ids = {
+                classes.index(name): number
+                for name, number in zip(
+                    things, category_ids(source, things), strict=True
+                )
+            }
+        for metric in self.metrics:
+            entries = [
+                dict(entry, category_id=ids[entry['category_id']])
+                for result in results
+                for entry in predictions(metric, result, result['image_id'])
+            ]
+            write_json(f'{self.outfile_prefix}.{metric}.json', entries)
+
+
+def read_annotations(path: str, meta: dict, category_key: str) -> dict:
+    """Read the ground truth of a COCO JSON.
+
+    Args:
+        path (str): The file.
+        meta (dict): ``classes`` and ``thing_classes``.
+        category_key (str): See :class:`InstanceAP`.
+
+    Returns:
+        dict: Picture id -> annotations, their ``category_id`` being the
+        label; categories that are no class are left out.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a thing is not among its categories.
+    """
+    try:
         content = load(path)
-        for annotation in content.setdefault('annotations', []):
-            annotation['area'] = float(
-                coco_mask.area(annotation['segmentation'])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'Annotation file {path} does not exist: check ann_file of '
+            'InstanceAP, or leave it out to measure against the instances '
+            'of the panoptic annotation.'
+        ) from error
+    classes = list(meta['classes'])
+    labels = dict(enumerate(range(len(classes))))
+    if category_key == 'name':
+        labels = {
+            category['id']: classes.index(category['name'])
+            for category in content['categories']
+            if category['name'] in classes
+        }
+    known = {labels.get(category['id']) for category in content['categories']}
+    if missing := [
+        name
+        for name in meta['thing_classes']
+        if classes.index(name) not in known
+    ]:
+        names = [category['name'] for category in content['categories']]
+        raise ValueError(
+            f'{path} has no categories {missing}, told by {category_key}; '
+            f'its categories are {reprlib.repr(names)}. Where their ids are '
+            "the labels, set category_key='label' of InstanceAP; where they "
+            "have the names of the classes, 'name'."
+        )
+    annotations = {image['id']: [] for image in content['images']}
+    for own in content['annotations']:
+        label = labels.get(own['category_id'])
+        if label is not None:
+            annotations[own['image_id']].append(
+                dict(
+                    category_id=label,
+                    iscrowd=own.get('iscrowd', 0),
+                    area=own['area'],
+                    bbox=own['bbox'],
+                    segmentation=own['segmentation'],
+                )
             )
-        dump(content, path)
-        return path
+    return annotations
+
+
+def to_coco(instance: dict) -> dict:
+    """Return an object of ``EvalTargets`` in the COCO layout."""
+    left, top, right, bottom = instance['bbox']
+    return dict(
+        category_id=instance['bbox_label'],
+        iscrowd=instance['ignore_flag'],
+        area=rle_area(instance['mask']),
+        bbox=[left, top, right - left, bottom - top],
+        segmentation=instance['mask'],
+    )
+
+
+def predictions(metric: str, result: dict, image_id: int | str) -> list[dict]:
+    """Return the predictions in a picture in the layout of COCO results.
+
+    Args:
+        metric (str): 'segm' or 'bbox'. One excludes the other, as COCO
+            measures the size of what has a box by the box.
+        result (dict): What :class:`InstanceAP` keeps of a picture.
+        image_id (int | str): The id to give.
+    """
+    key = dict(segm='masks', bbox='boxes')[metric]
+    name = dict(segm='segmentation', bbox='bbox')[metric]
+    return [
+        {
+            'image_id': image_id,
+            'category_id': label,
+            'score': score,
+            name: shape,
+        }
+        for label, score, shape in zip(
+            result['labels'], result['scores'], result[key], strict=True
+        )
+    ]
+
+
+def evaluate(
+    metric: str,
+    results: list[dict],
+    num_classes: int,
+    proposal_nums: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match predictions with ground truth.
+
+    Args:
+        metric (str): 'segm' or 'bbox'.
+        results (list[dict]): What :class:`InstanceAP` keeps, with ``truth``.
+        num_classes (int): Number of classes, K.
+        proposal_nums (Sequence[int]): Predictions that count.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Precision by IoU threshold, recall,
+        class, area range and number of predictions (10, 101, K, 4, M), and
+        recall likewise (10, K, 4, M); -1 where there is no ground truth.
+    """
+    images, truth, found = [], [], []
+    for number, result in enumerate(results, 1):
+        height, width = result['size']
+        images.append(dict(id=number, height=height, width=width))
+        truth.extend(dict(own, image_id=number) for own in result['truth'])
+        found.extend(predictions(metric, result, number))
+    # From 1, as COCO takes the number 0 for no match.
+    truth = [dict(own, id=number) for number, own in enumerate(truth, 1)]
+    categories = [dict(id=k, name=str(k)) for k in range(num_classes)]
+    coco = COCO(dict(images=images, annotations=truth, categories=categories))
+    evaluation = COCOeval(coco, coco.load_res(found), metric)
+    evaluation.params.max_dets = list(proposal_nums)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return (
+        np.asarray(evaluation.eval['precision']),
+        np.asarray(evaluation.eval['recall']),
+    )
+
+
+def to_xywh(boxes: np.ndarray) -> list[list[float]]:
+    """Turn (left, top, right, bottom) into (left, top, width, height)."""
+    boxes = boxes.astype(float)
+    boxes[:, 2:] -= boxes[:, :2]
+    return boxes.tolist()
+
+
+def format_table(metrics: dict[str, float]) -> str:
+    """Return a table of fractions, in percent, a dash for what is not."""
+    rows = [
+        [name, f'{100 * value:.1f}' if value >= 0 else '-']
+        for name, value in metrics.items()
+    ]
+    return '\n' + AsciiTable([['', '%'], *rows]).table
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean of what has ground truth, -1 where nothing has."""
+    values = values[values > -1]
+    return float(values.mean()) if values.size else -1.0

@@ -4,7 +4,7 @@ import math
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
+from mmengine.dist import all_gather, all_reduce, get_rank
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,7 +42,7 @@ class QueryTextContrastiveLoss(nn.Module):
 
         Args:
             queries (Tensor): Queries before the first decoder layer,
-                (B, Q, C). Every process holds the same number of images.
+                (B, Q, C). B may differ between processes.
             texts (Tensor): Text queries, (B, Q, C).
 
         Returns:
@@ -60,42 +60,58 @@ class QueryTextContrastiveLoss(nn.Module):
             )
         images = F.normalize(queries.float().flatten(1), dim=-1)  # (B, Q * C)
         texts = F.normalize(texts.float().flatten(1), dim=-1)  # (B, Q * C)
-        all_images, all_texts = gather_examples(images, texts)  # (W * B, .)
+        counts = examples_per_process(images)
+        all_images, all_texts = gather_examples(counts, images, texts)
         scale = self.logit_scale.exp().clamp(max=self.max_scale)
         match = torch.arange(len(images), device=images.device)
-        match = match + get_rank() * len(images)
+        match = match + sum(counts[: get_rank()])
         loss = F.cross_entropy(scale * images @ all_texts.T, match)
         loss = loss + F.cross_entropy(scale * texts @ all_images.T, match)
         return self.loss_weight * loss
 
 
-def gather_examples(*tensors: Tensor) -> tuple[Tensor, ...]:
+def examples_per_process(examples: Tensor) -> list[int]:
+    """Return how many examples each process has, in rank order.
+
+    At the end of an epoch the last batch may be smaller on some.
+    """
+    own = torch.tensor([len(examples)], device=examples.device)
+    return torch.cat(all_gather(own)).tolist()
+
+
+def gather_examples(counts: list[int], *tensors: Tensor) -> tuple[Tensor, ...]:
     """Join the examples of all processes, in rank order.
 
     Gradients flow back to the process that an example came from.
 
     Args:
-        *tensors (Tensor): Equal in shape on every process, (B, ...).
+        counts (list[int]): Examples of each process.
+        *tensors (Tensor): Those of this process, (B, ...).
 
     Returns:
-        tuple[Tensor, ...]: The joined tensors, (world size * B, ...).
+        tuple[Tensor, ...]: The joined tensors, (sum of counts, ...).
     """
-    if get_world_size() == 1:
+    if len(counts) == 1:
         return tensors
-    return tuple(_GatherExamples.apply(tensor) for tensor in tensors)
+    return tuple(_GatherExamples.apply(tensor, counts) for tensor in tensors)
 
 
 class _GatherExamples(torch.autograd.Function):
     """Gather whose backward sums what every process wants of an example."""
 
     @staticmethod
-    def forward(ctx, tensor: Tensor) -> Tensor:
-        ctx.num_examples = len(tensor)
-        return torch.cat(all_gather(tensor.contiguous()))
+    def forward(ctx, tensor: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts
+        # Only tensors of one shape can be gathered.
+        padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        parts = all_gather(padded)
+        return torch.cat(
+            [part[:n] for part, n in zip(parts, counts, strict=True)]
+        )
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         grad = grad.contiguous()
         all_reduce(grad, op='sum')
-        start = get_rank() * ctx.num_examples
-        return grad[start : start + ctx.num_examples]
+        return grad.split(ctx.counts)[get_rank()], None

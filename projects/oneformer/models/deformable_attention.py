@@ -36,7 +36,10 @@ TOLERANCES = {
 
 
 def select_backend(
-    device_type: str, dtype: torch.dtype = torch.float32, wanted: str = 'auto'
+    device_type: str,
+    dtype: torch.dtype = torch.float32,
+    wanted: str = 'auto',
+    compiling: bool = False,
 ) -> tuple[str, str]:
     """Choose how the sampling of deformable attention is computed.
 
@@ -44,6 +47,7 @@ def select_backend(
         device_type (str): ``'cpu'``, ``'cuda'``, ...
         dtype (torch.dtype): Type of the values.
         wanted (str): ``'auto'``, or the backend to take.
+        compiling (bool): Whether ``torch.compile`` is to trace it.
 
     Returns:
         tuple[str, str]: ``'mmcv'`` (compiled op), ``'triton'``,
@@ -58,7 +62,7 @@ def select_backend(
             f'attention_backend of the pixel decoder to one of {BACKENDS}.'
         )
     if wanted != 'auto':
-        if problem := objection(wanted, device_type, dtype):
+        if problem := objection(wanted, device_type, dtype, compiling):
             raise ValueError(
                 f'Deformable attention cannot run on {wanted}: {problem}. '
                 "Set attention_backend of the pixel decoder to 'auto'."
@@ -66,7 +70,7 @@ def select_backend(
         return wanted, f'{DESCRIPTIONS[wanted]}, as asked'
     problems = []
     for backend in PREFERENCES.get(device_type, ('grid_sample',)):
-        problem = objection(backend, device_type, dtype)
+        problem = objection(backend, device_type, dtype, compiling)
         if problem is None:
             break
         problems.append(problem)
@@ -74,28 +78,30 @@ def select_backend(
 
 
 def objection(
-    backend: str, device_type: str, dtype: torch.dtype
+    backend: str, device_type: str, dtype: torch.dtype, compiling: bool
 ) -> str | None:
     """Why a backend cannot compute values of a type, or None if it can."""
     if backend == 'mmcv':
-        return _objection_to_mmcv(device_type, dtype)
+        return _objection_to_mmcv(device_type, dtype, compiling)
     if backend == 'triton':
         return _objection_to_triton(device_type, dtype)
     if backend == 'grid_sample' and device_type == 'cuda':
         return _disorder('grid_sample')
-    if backend == 'pytorch' and torch.onnx.is_in_onnx_export():
-        return 'embedding_bag is not exported to ONNX'
+    if backend == 'pytorch' and _exporting():
+        return 'this use of embedding_bag is not exported'
     return None
 
 
-def _objection_to_mmcv(device_type: str, dtype: torch.dtype) -> str | None:
+def _objection_to_mmcv(
+    device_type: str, dtype: torch.dtype, compiling: bool
+) -> str | None:
     if device_type != 'cuda':
         return f'the compiled op of mmcv has no {device_type} code'
     if not has_compiled_ops():
         return 'mmcv is installed without compiled ops'
     if dtype not in (torch.float32, torch.float64):
         return f'the compiled op of mmcv is not used in {dtype}'
-    if torch.compiler.is_compiling():
+    if compiling:
         return 'torch.compile cannot trace the compiled op of mmcv'
     return _disorder('the compiled op of mmcv')
 
@@ -107,8 +113,8 @@ def _objection_to_triton(device_type: str, dtype: torch.dtype) -> str | None:
         return f'the Triton kernels do not compute {dtype}'
     if importlib.util.find_spec('triton') is None:
         return 'Triton is not installed'
-    if torch.onnx.is_in_onnx_export():
-        return 'Triton kernels are not exported to ONNX'
+    if _exporting():
+        return 'Triton kernels are not exported'
     return _disorder('the Triton kernel') or check_triton(dtype)
 
 
@@ -116,6 +122,11 @@ def _disorder(what: str) -> str | None:
     if torch.are_deterministic_algorithms_enabled():
         return f'{what} adds gradients in no fixed order'
     return None
+
+
+def _exporting() -> bool:
+    """Whether to ONNX, or to a graph that counts operations."""
+    return torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
 
 
 @functools.cache
@@ -195,24 +206,31 @@ def _result_and_gradients(
 
 
 # While torch.compile traces, this runs as it is and its result is constant.
+# It does not see by itself that something is compiling.
 @torch.compiler.assume_constant_result
-def _backend(device_type: str, dtype: torch.dtype, wanted: str) -> str:
+def _backend(
+    device_type: str, dtype: torch.dtype, wanted: str, compiling: bool
+) -> str:
     return _announced_backend(
         device_type,
         dtype,
         wanted,
+        compiling,
         torch.are_deterministic_algorithms_enabled(),
-        torch.compiler.is_compiling(),
-        torch.onnx.is_in_onnx_export(),
+        _exporting(),
     )
 
 
 @functools.cache
 def _announced_backend(
-    device_type: str, dtype: torch.dtype, wanted: str, *_: bool
+    device_type: str,
+    dtype: torch.dtype,
+    wanted: str,
+    compiling: bool,
+    *_: bool,
 ) -> str:
     """Choose once for every state that the choice depends on."""
-    backend, reason = select_backend(device_type, dtype, wanted)
+    backend, reason = select_backend(device_type, dtype, wanted, compiling)
     print_log(
         f'Deformable attention runs on {backend} ({reason}) for {dtype} on '
         f'{device_type}.',
@@ -301,13 +319,23 @@ class DeformableAttention(MultiScaleDeformableAttention):
             map, (B, N, heads, levels, points, 2), and weights that sum to 1
             over levels and points, (B, N, heads, levels, points).
         """
-        shape = (self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(position).unflatten(-1, (*shape, 2))
-        weights = self.attention_weights(position)
-        weights = weights.unflatten(-1, (self.num_heads, -1)).softmax(-1)
-        widths = levels.shapes.flip(-1)[:, None]  # (levels, 1, 2) as w, h
-        locations = reference_points[:, :, None, :, None] + offsets / widths
-        return locations, weights.view(offsets.shape[:-1])
+        heads, points = self.num_heads, (self.num_levels, self.num_points)
+        # Flat (level, point, x or y): many short rows are slow on a CPU.
+        offsets = self.sampling_offsets(position).unflatten(-1, (heads, -1))
+        references = reference_points[:, :, :, None].expand(
+            -1, -1, *points, -1
+        )
+        widths = levels.shapes.flip(-1)[:, None].expand(*points, -1)
+        locations = torch.addcdiv(
+            references.flatten(2)[:, :, None],
+            offsets,
+            widths.flatten().to(offsets.dtype),
+        )
+        weights = self.attention_weights(position).unflatten(-1, (heads, -1))
+        return (
+            locations.unflatten(-1, (*points, 2)),
+            weights.softmax(-1).unflatten(-1, points),
+        )
 
     def sample(
         self,
@@ -320,7 +348,12 @@ class DeformableAttention(MultiScaleDeformableAttention):
 
         The arguments are those of ``sample_grid``.
         """
-        backend = _backend(values.device.type, values.dtype, self.backend)
+        backend = _backend(
+            values.device.type,
+            values.dtype,
+            self.backend,
+            torch.compiler.is_compiling(),
+        )
         if backend == 'pytorch':
             return sample_rows(values, levels, locations, weights)
         if backend == 'grid_sample':

@@ -10,7 +10,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from .point_sampling import sample_features, sample_masks
+from .non_finite import name_predictions, raise_first_non_finite
+from .point_sampling import (
+    NO_PART,
+    Unlabelled,
+    sample_features,
+    sample_masks,
+)
 
 
 class Match(NamedTuple):
@@ -57,6 +63,7 @@ class QueryMatcher:
         mask_embeds: list[Tensor],
         mask_features: Tensor,
         targets: list[InstanceData],
+        unlabelled: list[Unlabelled | None] | None = None,
     ) -> list[list[Match]]:
         """Match every layer and image.
 
@@ -66,25 +73,36 @@ class QueryMatcher:
             mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
             targets (list[InstanceData]): Per image ``labels`` (N,) and
                 ``masks`` bool (N, H, W).
+            unlabelled (list[Unlabelled | None], optional): Per image what is
+                not labelled; its pixels have no part in the costs.
 
         Returns:
             list[list[Match]]: Per layer, per image. Nothing is matched where
             N is 0.
 
         Raises:
-            FloatingPointError: If a cost is not finite. The message names
-                the first tensor that is not.
+            NonFiniteError: If a cost is not finite. The message names the
+                first tensor that is not.
         """
         device_type = mask_features.device.type
+        unlabelled = unlabelled or [None] * len(targets)
         with torch.autocast(device_type, enabled=False):
             costs = [
-                self.cost(scores[i], embeds[i], mask_features[i], target)
+                self.cost(
+                    scores[i],
+                    embeds[i],
+                    mask_features[i],
+                    target,
+                    unlabelled[i],
+                )
                 for scores, embeds in zip(cls_scores, mask_embeds, strict=True)
                 for i, target in enumerate(targets)
             ]
         host = torch.cat([cost.flatten() for cost in costs]).cpu().numpy()
         if not np.isfinite(host).all():
-            _raise_first_non_finite(cls_scores, mask_embeds, mask_features)
+            raise_first_non_finite(
+                name_predictions(cls_scores, mask_embeds, mask_features)
+            )
         pairs, start = [], 0
         for cost in costs:
             matrix = host[start : start + cost.numel()].reshape(cost.shape)
@@ -108,6 +126,7 @@ class QueryMatcher:
         mask_embeds: Tensor,
         mask_features: Tensor,
         target: InstanceData,
+        unlabelled: Unlabelled | None = None,
     ) -> Tensor:
         """Return the costs of one layer and image.
 
@@ -116,6 +135,7 @@ class QueryMatcher:
             mask_embeds (Tensor): Mask embeddings, (Q, C).
             mask_features (Tensor): Features at stride 4, (C, H/4, W/4).
             target (InstanceData): ``labels`` (N,), ``masks`` (N, H, W).
+            unlabelled (Unlabelled, optional): What is not labelled.
 
         Returns:
             Tensor: float32, (Q, N).
@@ -127,6 +147,10 @@ class QueryMatcher:
         features = sample_features(mask_features.float(), points)  # (C, P)
         logits = mask_embeds.float() @ features  # (Q, P)
         truth = sample_masks(target.masks, points)  # (N, P)
+        if unlabelled is not None and unlabelled.pixels is not None:
+            keep = ~unlabelled.at(points)
+            logits = logits.masked_fill(~keep, NO_PART)
+            truth = truth * keep
         return (
             -self.class_cost * cls_scores.float().softmax(-1)[:, target.labels]
             + self.mask_cost * pairwise_bce(logits, truth)
@@ -151,27 +175,3 @@ def pairwise_dice(logits: Tensor, truth: Tensor) -> Tensor:
     overlap = 2 * probs @ truth.T
     total = probs.sum(1)[:, None] + truth.sum(1)[None]
     return 1 - (overlap + 1) / (total + 1)
-
-
-def _raise_first_non_finite(
-    cls_scores: list[Tensor], mask_embeds: list[Tensor], mask_features: Tensor
-) -> None:
-    named = [('mask_features', mask_features)]
-    for layer, (scores, embeds) in enumerate(
-        zip(cls_scores, mask_embeds, strict=True)
-    ):
-        named.append((f'cls_scores of prediction {layer}', scores))
-        named.append((f'mask_embeds of prediction {layer}', embeds))
-    for name, tensor in named:
-        bad = int((~torch.isfinite(tensor)).sum())
-        if bad:
-            raise FloatingPointError(
-                f'Matching needs finite costs, but {name} has {bad} '
-                f'non-finite of {tensor.numel()} values. Lower the learning '
-                'rate, or train in float32 or bfloat16 instead of float16.'
-            )
-    raise FloatingPointError(
-        'Matching needs finite costs, but the mask logits overflow float32 '
-        'although mask_features and mask_embeds are finite. Lower the '
-        'learning rate.'
-    )

@@ -1,13 +1,17 @@
 """The OneFormer detector: one model, three tasks."""
 
+import logging
 from collections.abc import Sequence
 
 from mmdet.models.detectors.base import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ..tasks import TASKS, check_task
+from .fusion_head import semantic_result
+from .non_finite import NonFiniteError, NonFiniteGuard
 from .oneformer_head import PixelFeatures, predict_masks
 from .state_fitting import load_hook
 
@@ -44,6 +48,12 @@ class OneFormer(BaseDetector):
             label order: the rows of equal names are taken over into the class
             head. By default those that the file gives, as folders of
             transformers do; an empty list takes over none.
+        compile (bool | dict): Whether to run backbone, pixel decoder and
+            decoder through ``torch.compile``, or its options; see
+            :meth:`compile_parts`.
+        max_non_finite (int): Batches in a row that are left out of the
+            training because something in them is NaN or infinite. One more
+            ends it.
         neck (dict, optional): Config of a neck between backbone and head.
         data_preprocessor (dict, optional): Config of the preprocessor.
         init_cfg (dict, optional): Initialization config.
@@ -64,6 +74,8 @@ class OneFormer(BaseDetector):
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         checkpoint_classes: Sequence[str] | None = None,
+        compile: bool | dict = False,
+        max_non_finite: int = 10,
         neck: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -97,9 +109,39 @@ class OneFormer(BaseDetector):
                 **test_cfg,
             )
         )
+        #: Whether results in the size of the picture have ``scores``, one
+        #: map per class, beside ``sem_seg``; for tiles, which share pixels.
+        self.keep_semantic_scores = False
         self.checkpoint_classes = checkpoint_classes
+        self.non_finite = NonFiniteGuard(max_non_finite)
+        #: Tasks that the weights were trained for, told by the checkpoint.
+        self.trained_tasks: tuple[str, ...] = TASKS
+        self._warned: set[str] = set()
         # Weights of any known layout, see state_fitting.py.
         self.register_load_state_dict_pre_hook(load_hook)
+        if compile is not False:
+            self.compile_parts(**({} if compile is True else compile))
+
+    def compile_parts(self, **options) -> None:
+        """Run backbone, neck, pixel decoder and decoder compiled.
+
+        They are compiled when first called, each as one graph. What remains
+        as it is: reading texts, matching, which runs on the host, losses and
+        the making of results. Names of weights do not change.
+
+        Each size of pictures is compiled for itself by default: what
+        PyTorch makes of the windows of Swin takes minutes where sizes are
+        symbols.
+
+        Args:
+            **options: Of ``torch.compile``, such as ``mode='max-autotune'``
+                or ``dynamic=None``.
+        """
+        options = dict(dynamic=False) | options
+        self.backbone.compile(**options)
+        if self.with_neck:
+            self.neck.compile(**options)
+        self.panoptic_head.compile_parts(**options)
 
     def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Return backbone (and neck) features of (B, 3, H, W)."""
@@ -109,9 +151,21 @@ class OneFormer(BaseDetector):
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
-        """Return the losses; see :meth:`OneFormerHead.loss`."""
+        """Return the losses; see :meth:`OneFormerHead.loss`.
+
+        A batch that is not finite is left out, with a warning, by all
+        processes.
+
+        Raises:
+            NonFiniteError: If too many batches in a row are not finite.
+        """
         feats = self.extract_feat(batch_inputs)
-        return self.panoptic_head.loss(feats, batch_data_samples)
+        try:
+            losses = self.panoptic_head.loss(feats, batch_data_samples)
+        except NonFiniteError as error:
+            return self.non_finite.skip(error, self.parameters())
+        self.non_finite.passed()
+        return losses
 
     def predict(
         self,
@@ -137,8 +191,12 @@ class OneFormer(BaseDetector):
         asked = [self.tasks_of(sample) for sample in batch_data_samples]
         pixels = self.panoptic_head.encode(self.extract_feat(batch_inputs))
         for tasks in dict.fromkeys(asked):
+            for task in tasks:
+                self.warn_if_untrained(task)
             rows = [i for i, own in enumerate(asked) if own == tasks]
             samples = [batch_data_samples[i] for i in rows]
+            for task in tasks:
+                self.warn_if_untrained(task)
             self.predict_tasks(
                 tasks, select_images(pixels, rows), samples, rescale
             )
@@ -166,9 +224,16 @@ class OneFormer(BaseDetector):
             for sample, scores, masks in zip(
                 samples, task_scores, task_masks, strict=True
             ):
-                result = self.panoptic_fusion_head(
-                    task, scores, masks, sample.metainfo, rescale
-                )
+                if task == 'semantic' and self.keep_semantic_scores:
+                    maps = self.panoptic_fusion_head.semantic_scores(
+                        scores, masks, sample.metainfo
+                    )
+                    result = semantic_result(maps)
+                    result.scores = maps
+                else:
+                    result = self.panoptic_fusion_head(
+                        task, scores, masks, sample.metainfo, rescale
+                    )
                 setattr(sample, RESULT_FIELDS[task], result)
 
     def semantic_scores(
@@ -214,6 +279,19 @@ class OneFormer(BaseDetector):
         samples = batch_data_samples or [{}] * len(batch_inputs)
         tasks = [self.tasks_of(sample)[0] for sample in samples]
         return self.panoptic_head(self.extract_feat(batch_inputs), tasks)
+
+    def warn_if_untrained(self, task: str) -> None:
+        """Warn, once a task, if the weights were not trained for it."""
+        if task not in self.trained_tasks and task not in self._warned:
+            self._warned.add(task)
+            print_log(
+                f'The model is asked for the {task} task, but its checkpoint '
+                f'was trained for {", ".join(self.trained_tasks)} only: '
+                'expect little of the result. Set model.test_cfg.tasks, or '
+                'train with annotations for it.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def tasks_of(self, sample) -> tuple[str, ...]:
         """Return the tasks asked of a data sample."""

@@ -1,5 +1,6 @@
 """The OneFormer head: task token, queries, decoder, predictions, losses."""
 
+import types
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import recompute
 from .attention import fold_tasks, unfold_tasks, use_shared_attention
+from .point_sampling import Unlabelled
 from .positions import sine_positions
 
 
@@ -78,6 +81,8 @@ class OneFormerHead(BaseModule):
             losses.
         text_mapper (dict, optional): Config of the text branch.
         contrastive_loss (dict, optional): Config of the query-text loss.
+        with_cp (bool): Recompute the layers of the decoder in the backward
+            pass, for memory.
         init_cfg (dict, optional): Initialization config.
 
     Source: arXiv:2211.06220.
@@ -96,9 +101,11 @@ class OneFormerHead(BaseModule):
         criterion: dict | None = None,
         text_mapper: dict | None = None,
         contrastive_loss: dict | None = None,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        self.with_cp = with_cp
         width = feat_channels
         self.pixel_decoder = MODELS.build(
             dict(
@@ -141,6 +148,17 @@ class OneFormerHead(BaseModule):
                 'train_cfg=None for an inference model.'
             )
         self._register_load_state_dict_pre_hook(self._drop_training_entries)
+
+    def compile_parts(self, **options) -> None:
+        """Compile all that neither reads texts nor matches on the host.
+
+        Args:
+            **options: Of ``torch.compile``.
+        """
+        for name in ('encode', 'decode_ids'):
+            function = torch.compile(getattr(type(self), name), **options)
+            # Bound, so that a copy of the model calls it with itself.
+            setattr(self, name, types.MethodType(function, self))
 
     def init_weights(self) -> None:
         """Initialise as the reference does."""
@@ -217,7 +235,18 @@ class OneFormerHead(BaseModule):
         Returns:
             HeadOutput: With T * B in place of B.
         """
-        token = self.decoder.post_norm(self.task_token(tasks))  # (T * B, C)
+        return self.decode_ids(pixels, self.task_token.ids_of(tasks))
+
+    def decode_ids(
+        self, pixels: PixelFeatures, task_ids: Tensor
+    ) -> HeadOutput:
+        """Do what :meth:`decode` says, of the token ids of the tasks.
+
+        Args:
+            pixels (PixelFeatures): Result of :meth:`encode`, of B images.
+            task_ids (Tensor): See :meth:`TaskToken.ids_of`, (T * B, 77).
+        """
+        token = self.decoder.post_norm(self.task_token.embed(task_ids))
         query_embed = self.query_embed.weight  # (Q, C)
         queries = self.query_init(pixels.mask_features, token, query_embed)
         query_pos = query_embed[None]  # (1, Q, C)
@@ -229,7 +258,9 @@ class OneFormerHead(BaseModule):
             cls_scores.append(scores)
             mask_embeds.append(embeds)
             level = i % self.num_levels
-            x = layer(
+            x = recompute.call(
+                layer,
+                self.with_cp,
                 query=x,
                 key=pixels.memories[level],
                 value=pixels.memories[level],
@@ -282,6 +313,7 @@ class OneFormerHead(BaseModule):
         Raises:
             RuntimeError: If the model was built for inference.
             KeyError: If a sample lacks what the training transforms add.
+            NonFiniteError: If the batch of any process is not finite.
         """
         if self.criterion is None:
             raise RuntimeError(
@@ -308,20 +340,50 @@ class OneFormerHead(BaseModule):
             )
             for sample in batch_data_samples
         ]
+        texts = self.text_mapper(
+            [sample.texts for sample in batch_data_samples],
+            [sample.filler_text for sample in batch_data_samples],
+        )
         losses = self.criterion(
             output.cls_scores,
             output.mask_embeds,
             pixels.mask_features,
             targets,
-        )
-        texts = self.text_mapper(
-            [sample.texts for sample in batch_data_samples],
-            [sample.filler_text for sample in batch_data_samples],
+            [
+                self.unlabelled_of(sample, target.masks.shape[-2:])
+                for sample, target in zip(
+                    batch_data_samples, targets, strict=True
+                )
+            ],
+            texts,
         )
         losses['loss_contrastive'] = self.contrastive_loss(
             output.queries, texts
         )
         return losses
+
+    def unlabelled_of(self, sample, size: Sequence[int]) -> Unlabelled | None:
+        """Return what the annotation of a sample leaves open, if anything.
+
+        Args:
+            sample (DetDataSample): May have ``unlabelled_classes`` (labels)
+                and ``gt_sem_seg``, 255 where pixels are not labelled.
+            size (Sequence[int]): Height and width of the padded batch.
+        """
+        labels = list(sample.get('unlabelled_classes', ()))
+        ignored = 'gt_sem_seg' in sample
+        if not labels and not ignored:
+            return None
+        weight = self.cls_embed.weight
+        classes = weight.new_zeros(len(weight) - 1, dtype=torch.bool)
+        classes[labels] = True
+        pixels = None
+        if ignored:
+            pixels = sample.gt_sem_seg.sem_seg[0].to(weight.device) == 255
+            height, width = pixels.shape
+            # The padding of a batch is background, as in the masks.
+            pixels = F.pad(pixels, (0, size[1] - width, 0, size[0] - height))
+        return Unlabelled(classes, pixels)
 
     def _drop_training_entries(
         self, state_dict: dict, prefix: str, *args

@@ -9,6 +9,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import recompute
 from .deformable_attention import DeformableAttention
 from .deformable_sampling import Levels
 
@@ -43,6 +44,8 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             in half precision rather than all in float32, as the reference
             does. The points that the attention samples remain float32, and
             so do the results.
+        with_cp (bool): Recompute the layers of the encoder in the backward
+            pass, for memory.
         **kwargs: Other arguments of ``MSDeformAttnPixelDecoder``.
     """
 
@@ -51,6 +54,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         encoder: dict,
         attention_backend: str = 'auto',
         follow_autocast: bool = False,
+        with_cp: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(encoder=encoder, **kwargs)
@@ -58,6 +62,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             layer.self_attn = DeformableAttention(
                 backend=attention_backend, **layer.self_attn_cfg
             )
+        self.with_cp = with_cp
         self.follow_autocast = follow_autocast
         self._geometries: OrderedDict[tuple, Geometry] = OrderedDict()
 
@@ -141,8 +146,10 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             dim=1,
         )  # (1, N, C)
         for layer in self.encoder.layers:
-            tokens = layer(
-                tokens,
+            tokens = recompute.call(
+                layer,
+                self.with_cp,
+                query=tokens,
                 query_pos=positions,
                 key_padding_mask=None,
                 reference_points=reference_points,

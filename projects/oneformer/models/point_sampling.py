@@ -1,8 +1,31 @@
 """Values of feature maps and binary masks at points between pixels."""
 
+from typing import NamedTuple
+
 import torch
 from mmcv.ops import point_sample
 from torch import Tensor
+
+
+class Unlabelled(NamedTuple):
+    """What the annotation of a picture leaves open.
+
+    It is not held against the model, as it would be if it were background.
+    """
+
+    classes: Tensor  # bool (K,): may be there, and is not labelled
+    pixels: Tensor | None  # bool (H, W); None if all pixels are labelled
+
+    def at(self, points: Tensor) -> Tensor:
+        """Return which points touch an open pixel, bool like (..., P)."""
+        assert self.pixels is not None
+        shared = points if points.dim() == 2 else points.flatten(0, 1)
+        touched = sample_masks(self.pixels[None], shared)[0] > 0
+        return touched.view(points.shape[:-1])
+
+
+# A logit of a point that has no part: probability and cross entropy are 0.
+NO_PART = -1e4
 
 
 def sample_features(features: Tensor, points: Tensor) -> Tensor:

@@ -1,12 +1,18 @@
 """Sine position encoding of a feature map."""
 
+import math
+
 import torch
-from mmdet.models.layers import SinePositionalEncoding
 from torch import Tensor
+
+TEMPERATURE = 10000
 
 
 def sine_positions(features: Tensor) -> Tensor:
     """Encode every position of a map, whatever part of it is padding.
+
+    The values are those of mmdet's ``SinePositionalEncoding`` for a map
+    without padding, which cannot be built while ``torch.compile`` traces.
 
     Args:
         features (Tensor): Map whose size, width and device count,
@@ -16,7 +22,26 @@ def sine_positions(features: Tensor) -> Tensor:
         Tensor: float32, first C/2 channels for y, then C/2 for x,
         (1, H * W, C).
     """
-    channels = features.shape[1]
-    encode = SinePositionalEncoding(num_feats=channels // 2, normalize=True)
-    free = features.new_zeros((1, *features.shape[-2:]), dtype=torch.bool)
-    return encode(free).flatten(2).transpose(1, 2)
+    channels, height, width = features.shape[1:]
+    rows = _sine_of_steps(height, channels // 2, features.device)
+    columns = _sine_of_steps(width, channels // 2, features.device)
+    positions = torch.cat(
+        [
+            rows[:, None].expand(-1, width, -1),
+            columns[None].expand(height, -1, -1),
+        ],
+        dim=-1,
+    )  # (H, W, C)
+    return positions.flatten(0, 1)[None]
+
+
+def _sine_of_steps(length: int, channels: int, device: torch.device) -> Tensor:
+    """Sine and cosine in turn, of rising wavelength, (length, channels)."""
+    steps = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+    angles = steps / (steps[-1] + 1e-6) * (2 * math.pi)  # (length,)
+    wave = torch.arange(channels, dtype=torch.float32, device=device)
+    wavelengths = TEMPERATURE ** (2 * (wave // 2) / channels)
+    angles = angles[:, None] / wavelengths  # (length, channels)
+    return torch.stack(
+        [angles[:, 0::2].sin(), angles[:, 1::2].cos()], dim=-1
+    ).flatten(1)

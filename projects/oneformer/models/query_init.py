@@ -6,6 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
 
+from . import recompute
 from .attention import use_shared_attention
 from .positions import sine_positions
 
@@ -22,6 +23,8 @@ class QueryInit(BaseModule):
     Args:
         in_channels (int): Channels of the mask features.
         transformer (dict): Config of mmdet's ``DetrTransformerDecoder``.
+        with_cp (bool): Recompute the transformer in the backward pass, for
+            memory.
         init_cfg (dict, optional): Initialization config.
 
     Source: arXiv:2211.06220, query representations.
@@ -31,9 +34,11 @@ class QueryInit(BaseModule):
         self,
         in_channels: int,
         transformer: dict,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        self.with_cp = with_cp
         self.transformer = DetrTransformerDecoder(
             return_intermediate=False, **transformer
         )
@@ -69,7 +74,9 @@ class QueryInit(BaseModule):
         positions = sine_positions(mask_features)  # (1, H/4 * W/4, C)
         features = self.input_proj(mask_features).flatten(2).transpose(1, 2)
         task_token = task_token[:, None]  # (T * B, 1, C)
-        objects = self.transformer(
+        objects = recompute.call(
+            self.transformer,
+            self.with_cp,
             query=task_token.expand(-1, len(query_embed) - 1, -1),
             # One set for all pictures; the features make the keys differ.
             key=positions,

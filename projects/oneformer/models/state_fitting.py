@@ -241,6 +241,9 @@ def load_hook(
         for name in list(state_dict)
         if name.startswith(prefix)
     }
+    # What the checkpoint was trained for, if it says so.
+    if local_metadata.get('tasks'):
+        model.trained_tasks = tuple(local_metadata['tasks'])
     if set(entries) == {'model'}:  # a checkpoint of the reference
         entries = dict(entries['model'])
     if strict:

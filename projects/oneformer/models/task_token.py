@@ -59,10 +59,22 @@ class TaskToken(BaseModule):
         Raises:
             ValueError: If a task is unknown.
         """
+        return self.embed(self.ids_of(tasks))
+
+    def ids_of(self, tasks: Sequence[str]) -> Tensor:
+        """Return the token ids of each image, (B, 77), by its task.
+
+        Raises:
+            ValueError: If a task is unknown.
+        """
         rows = [TASKS.index(check_task(task)) for task in tasks]
+        return self.token_ids[rows]
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return tokens, float32, (B, C), of ids, (B, 77)."""
         first, last = self.layers
-        with torch.autocast(self.token_ids.device.type, enabled=False):
-            ids = self.token_ids[rows].float()  # (B, 77)
+        with torch.autocast(ids.device.type, enabled=False):
+            ids = ids.float()
             hidden = F.linear(ids, first.weight.float(), first.bias.float())
             return F.linear(
                 hidden.relu(), last.weight.float(), last.bias.float()

@@ -1,7 +1,12 @@
 """Transforms. Importing this package registers them."""
 
-from .eval_targets import EvalTargets
+from .eval_targets import EvalTargets, LoadSemanticTruth
 from .large_scale_jitter import LargeScaleJitter
+from .load_parts import (
+    LoadInstanceSegments,
+    LoadSegments,
+    LoadSemanticSegments,
+)
 from .load_segments import LoadPanopticSegments
 from .sample_task import SampleTask
 from .ssd_color_jitter import SSDColorJitter
@@ -11,7 +16,11 @@ from .task_texts import TaskTexts
 __all__ = [
     'EvalTargets',
     'LargeScaleJitter',
+    'LoadInstanceSegments',
     'LoadPanopticSegments',
+    'LoadSegments',
+    'LoadSemanticSegments',
+    'LoadSemanticTruth',
     'SSDColorJitter',
     'SampleTask',
     'TaskTargets',

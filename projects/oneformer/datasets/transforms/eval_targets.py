@@ -1,11 +1,17 @@
-"""Derive what the metrics compare with from the panoptic annotation."""
+"""Ground truth that the metrics compare with."""
+
+import io
+import os.path as osp
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
-from pycocotools import mask as coco_mask
+from mmengine.fileio import get
+from PIL import Image, UnidentifiedImageError
 
-from .load_segments import number_segments
+from ...run_lengths import encode_labels, join_rles, rle_area, rle_box
+from ...tasks import TASKS
+from .load_segments import ids_of, number_ids
 
 IGNORE_INDEX = 255
 
@@ -14,12 +20,14 @@ IGNORE_INDEX = 255
 class EvalTargets(BaseTransform):
     """Make panoptic, instance and semantic ground truth for evaluation.
 
-    All three come from the panoptic annotation, in the size of the original
-    picture: put it behind :class:`LoadPanopticSegments`, both behind the
-    transforms that resize.
+    It comes from the segments, in the size of the original picture: put it
+    behind :class:`LoadSegments`, both behind the transforms that resize.
+    What the annotation does not tell is left out: a set that has instances
+    alone gets ``instances`` alone, one that has label maps alone
+    ``gt_seg_map``.
 
     Required Keys: ``gt_seg_map`` (coded ids), ``segments_info``,
-    ``classes``.
+    ``classes``, ``supervised_tasks`` (optional, all if absent).
 
     Modified Keys: ``gt_seg_map`` (np.uint8, (H, W): label, of a crowd, too,
     255 where void), ``segments_info`` (each segment with ``segmentation``, a
@@ -28,45 +36,217 @@ class EvalTargets(BaseTransform):
     Added Keys: ``instances`` (things only, as mmdet's ``CocoMetric`` reads
     them: ``bbox``, ``bbox_label``, ``mask``, ``ignore_flag``).
 
+    Removed Keys: Of the above, those of tasks that are not supervised.
+
     Raises:
         ValueError: If there are more classes than an 8-bit map can tell.
     """
 
     def transform(self, results: dict) -> dict:
         """Add the ground truth to ``results``."""
-        if len(results['classes']) > IGNORE_INDEX:
-            raise ValueError(
-                f'EvalTargets can tell {IGNORE_INDEX} classes apart, got '
-                f'{len(results["classes"])}.'
-            )
+        check_classes(type(self).__name__, results['classes'])
+        supervised = results.get('supervised_tasks', TASKS)
         coded, annotated = results['gt_seg_map'], results['segments_info']
-        # In the memory order of run lengths, which spares a copy per mask.
-        numbers = np.asfortranarray(number_segments(coded, annotated))
-        segments, instances = [], []
-        for number, segment in enumerate(annotated, 1):
-            mask = numbers == number  # (H, W)
-            area = int(np.count_nonzero(mask))
-            if not area:
-                continue
-            rle = coco_mask.encode(mask.view(np.uint8))
-            rle['counts'] = rle['counts'].decode()
-            segments.append(dict(segment, segmentation=rle, area=area))
-            if segment['is_thing']:
-                x, y, width, height = coco_mask.toBbox(rle).tolist()
-                instances.append(
-                    dict(
-                        bbox=[x, y, x + width, y + height],
-                        bbox_label=segment['category'],
-                        mask=rle,
-                        ignore_flag=int(segment['iscrowd']),
-                    )
-                )
-        labels = [segment['category'] for segment in annotated]
-        labels = np.array([IGNORE_INDEX, *labels], dtype=np.uint8)
-        results['gt_seg_map'] = np.ascontiguousarray(labels[numbers])
-        results['segments_info'] = segments
-        results['instances'] = instances
+        ids = sorted({n for segment in annotated for n in ids_of(segment)})
+        numbers = number_ids(coded, ids)  # region of each pixel, (H, W)
+        segments = measure_segments(numbers, ids, annotated)
+        del results['gt_seg_map'], results['segments_info']
+        if 'panoptic' in supervised:
+            results['segments_info'] = segments
+        if 'instance' in supervised:
+            results['instances'] = [
+                to_instance(own) for own in segments if own['is_thing']
+            ]
+        if 'semantic' in supervised:
+            label_of = {n: s['category'] for s in annotated for n in ids_of(s)}
+            labels = [IGNORE_INDEX, *(label_of[number] for number in ids)]
+            results['gt_seg_map'] = np.array(labels, np.uint8)[numbers]
+        elif 'seg_fields' in results:
+            results['seg_fields'].remove('gt_seg_map')
         return results
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
+class LoadSemanticTruth(BaseTransform):
+    """Take the semantic ground truth from a PNG with one label per pixel.
+
+    For data sets whose semantic annotation is not that of their panoptic
+    one. Put it behind :class:`EvalTargets`, whose map it replaces, or where
+    there is no panoptic annotation at all. A PNG with a palette is read by
+    its indices.
+
+    The PNG of a picture lies in ``seg_prefix`` as the picture lies in
+    ``img_prefix``, with the end ``img_suffix`` of its path replaced by
+    ``seg_suffix``.
+
+    Required Keys: ``img_path``, ``classes``, ``ori_shape``.
+
+    Added Keys: ``gt_seg_map`` (np.uint8, (H, W): label, 255 for what does
+    not count), ``seg_fields``.
+
+    Args:
+        img_prefix (str): Folder of the pictures.
+        seg_prefix (str): Folder of the PNGs.
+        img_suffix (str): End of the names of pictures.
+        seg_suffix (str): End of the names of PNGs.
+        ignore_index (int): Label in the PNG that does not count, before
+            ``reduce_zero_label``.
+        reduce_zero_label (bool): In the PNG 0 does not count, and labels
+            begin with 1 (the original files of ADE20K).
+        backend_args (dict, optional): File backend of mmengine.
+
+    Raises:
+        FileNotFoundError: If the PNG does not exist.
+        ValueError: If the picture is not in ``img_prefix`` or has another
+            ending, the PNG is damaged, of another kind or another size, has
+            a label that is no class, or there are more than 255 classes.
+    """
+
+    def __init__(
+        self,
+        img_prefix: str,
+        seg_prefix: str,
+        img_suffix: str = '.jpg',
+        seg_suffix: str = '.png',
+        ignore_index: int = IGNORE_INDEX,
+        reduce_zero_label: bool = False,
+        backend_args: dict | None = None,
+    ) -> None:
+        self.img_prefix = img_prefix
+        self.seg_prefix = seg_prefix
+        self.img_suffix = img_suffix
+        self.seg_suffix = seg_suffix
+        self.ignore_index = ignore_index
+        self.reduce_zero_label = reduce_zero_label
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add the label map to ``results``."""
+        check_classes(type(self).__name__, results['classes'])
+        path = self.path_of(results['img_path'])
+        labels = self.read_png(path)
+        size, expected = labels.shape, tuple(results['ori_shape'][:2])
+        if size != expected:
+            raise ValueError(
+                f'{path} is {size} (height, width), but its picture '
+                f'{results["img_path"]} is {expected}.'
+            )
+        ignored = labels == self.ignore_index
+        if self.reduce_zero_label:
+            ignored |= labels == 0
+            labels = labels - 1
+        labels = np.where(ignored, IGNORE_INDEX, labels)
+        num_classes = len(results['classes'])
+        wrong = np.unique(labels[~ignored & (labels >= num_classes)])
+        if len(wrong):
+            raise ValueError(
+                f'{path} has labels {wrong[:5].tolist()} that are no class: '
+                f'expected 0 to {num_classes - 1}, after ignore_index='
+                f'{self.ignore_index} and reduce_zero_label='
+                f'{self.reduce_zero_label}.'
+            )
+        results['gt_seg_map'] = labels.astype(np.uint8)
+        fields = results.setdefault('seg_fields', [])
+        if 'gt_seg_map' not in fields:
+            fields.append('gt_seg_map')
+        return results
+
+    def path_of(self, img_path: str) -> str:
+        """Return the path of the PNG of a picture."""
+        name = osp.relpath(img_path, self.img_prefix)
+        if name.startswith('..') or not name.endswith(self.img_suffix):
+            raise ValueError(
+                f'Picture {img_path} is not in img_prefix '
+                f'{self.img_prefix!r} of LoadSemanticTruth, or does not end '
+                f'in img_suffix {self.img_suffix!r}.'
+            )
+        name = name.removesuffix(self.img_suffix) + self.seg_suffix
+        return osp.join(self.seg_prefix, name)
+
+    def read_png(self, path: str) -> np.ndarray:
+        """Return the numbers in the PNG, np.int32 (H, W)."""
+        try:
+            content = get(path, backend_args=self.backend_args)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'Semantic PNG {path} does not exist: check seg_prefix and '
+                'seg_suffix of LoadSemanticTruth.'
+            ) from error
+        try:
+            # Unlike OpenCV, Pillow gives the indices of a palette.
+            labels = np.array(Image.open(io.BytesIO(content)))
+        except (OSError, UnidentifiedImageError) as error:
+            raise ValueError(
+                f'{path} cannot be read as a PNG: {error}. Restore the file.'
+            ) from error
+        if labels.ndim != 2:
+            raise ValueError(
+                f'{path} has shape {labels.shape}: expected one channel with '
+                'a label for each pixel.'
+            )
+        return labels.astype(np.int32)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(img_prefix={self.img_prefix!r}, '
+            f'seg_prefix={self.seg_prefix!r}, '
+            f'img_suffix={self.img_suffix!r}, '
+            f'seg_suffix={self.seg_suffix!r}, '
+            f'ignore_index={self.ignore_index}, '
+            f'reduce_zero_label={self.reduce_zero_label}, '
+            f'backend_args={self.backend_args})'
+        )
+
+
+def measure_segments(
+    numbers: np.ndarray, ids: list[int], segments: list[dict]
+) -> list[dict]:
+    """Return the segments that are there, with run lengths and area.
+
+    Args:
+        numbers (np.ndarray): Region of each pixel: place in ``ids``, from 1,
+            or 0 for none, (H, W).
+        ids (list[int]): Ids of the regions.
+        segments (list[dict]): Segments, each of one region or, where masks
+            overlap, of several.
+    """
+    rles = {
+        ids[number - 1]: rle
+        for number, rle in encode_labels(numbers, void=0).items()
+    }
+    measured = []
+    for segment in segments:
+        own = [rles[number] for number in ids_of(segment) if number in rles]
+        if own:
+            rle = join_rles(own)
+            measured.append(
+                dict(segment, segmentation=rle, area=rle_area(rle))
+            )
+    return measured
+
+
+def check_classes(name: str, classes: list[str]) -> None:
+    """Refuse more classes than an 8-bit map can tell from void.
+
+    Raises:
+        ValueError: If there are too many.
+    """
+    if len(classes) > IGNORE_INDEX:
+        raise ValueError(
+            f'{name} can tell {IGNORE_INDEX} classes apart, got '
+            f'{len(classes)}.'
+        )
+
+
+def to_instance(segment: dict) -> dict:
+    """Return a segment with its RLE as mmdet describes an instance."""
+    left, top, width, height = rle_box(segment['segmentation'])
+    return dict(
+        bbox=[left, top, left + width, top + height],
+        bbox_label=segment['category'],
+        mask=segment['segmentation'],
+        ignore_flag=int(segment['iscrowd']),
+    )

@@ -136,9 +136,16 @@ def number_segments(coded: np.ndarray, segments: list[dict]) -> np.ndarray:
         np.ndarray: Place in ``segments``, from 1, and 0 for other pixels,
         (H, W), of the smallest unsigned type that holds them.
     """
-    kind = np.min_scalar_type(len(segments))
-    numbers = np.zeros(MAX_ID + 1, kind)
-    numbers[[segment['id'] for segment in segments]] = range(
-        1, len(segments) + 1
-    )
+    return number_ids(coded, [segment['id'] for segment in segments])
+
+
+def number_ids(coded: np.ndarray, ids: list[int]) -> np.ndarray:
+    """Return the place in ``ids``, from 1, of each pixel, else 0, (H, W)."""
+    numbers = np.zeros(MAX_ID + 1, np.min_scalar_type(len(ids)))
+    numbers[ids] = range(1, len(ids) + 1)
     return numbers[decode_ids(coded)]
+
+
+def ids_of(segment: dict) -> list[int]:
+    """Return the ids of a segment: several where masks overlap."""
+    return segment['ids'] if 'ids' in segment else [segment['id']]

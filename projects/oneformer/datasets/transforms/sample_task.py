@@ -5,17 +5,20 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from torch.utils.data import get_worker_info
 
-from ...tasks import check_task
+from ...tasks import TASKS, check_task
 
 
 @TRANSFORMS.register_module()
 class SampleTask(BaseTransform):
     """Draw one task per picture, with the given probabilities.
 
+    Of tasks that the annotation of the picture cannot supervise none is
+    drawn; the others keep their proportions.
+
     The same run draws the same tasks, and no two ranks, loader processes or
     epochs draw alike. In the main process the draws follow ``np.random``.
 
-    Required Keys: none.
+    Required Keys: ``supervised_tasks`` (optional, all if absent).
 
     Added Keys: ``task`` (str).
 
@@ -24,8 +27,8 @@ class SampleTask(BaseTransform):
             to 1. A task that is left out is never drawn.
 
     Raises:
-        ValueError: If a task is unknown or the numbers are not
-            probabilities.
+        ValueError: If a task is unknown, the numbers are not
+            probabilities, or a picture can supervise none of the tasks.
     """
 
     def __init__(self, probs: dict[str, float]) -> None:
@@ -42,9 +45,22 @@ class SampleTask(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add ``task`` to ``results``."""
-        draw = self._draw() * sum(self.probs)
-        index = np.searchsorted(np.cumsum(self.probs), draw, side='right')
-        results['task'] = self.tasks[min(index, len(self.tasks) - 1)]
+        supervised = results.get('supervised_tasks', TASKS)
+        tasks, probs = [], []
+        for task, prob in zip(self.tasks, self.probs, strict=True):
+            if prob > 0 and task in supervised:
+                tasks.append(task)
+                probs.append(prob)
+        if not tasks:
+            raise ValueError(
+                f'The annotation of {results.get("img_path", "a picture")} '
+                f'supervises {tuple(supervised)}, and none of these has a '
+                'probability in SampleTask: change its probs, or leave this '
+                'dataset out.'
+            )
+        draw = self._draw() * sum(probs)
+        index = np.searchsorted(np.cumsum(probs), draw, side='right')
+        results['task'] = tasks[min(index, len(tasks) - 1)]
         return results
 
     def _draw(self) -> float:

@@ -5,7 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 
-from .load_segments import number_segments
+from .load_segments import ids_of, number_ids
 
 
 @TRANSFORMS.register_module()
@@ -20,15 +20,22 @@ class TaskTargets(BaseTransform):
     panoptic  things and stuff         segment
     ========  =======================  ======================
 
-    Crowds and segments of which no pixel is left make no mask; their pixels,
-    like void and padding, count as background of all masks.
+    Crowds and segments of which no pixel is left make no mask. Their pixels,
+    like void, count as background of all masks, or as not labelled if
+    ``void`` is ``'ignore'``. Padding is background.
 
-    Required Keys: ``task``, ``gt_seg_map`` (coded ids), ``segments_info``.
+    Required Keys: ``task``, ``gt_seg_map`` (coded ids), ``segments_info``;
+    optional are ``void``, ``unlabelled_classes``, ``classes`` and
+    ``thing_classes``.
 
     Added Keys: ``gt_masks`` (BitmapMasks), ``gt_bboxes_labels`` (np.int64),
     both in the order of ``segments_info``.
 
-    Removed Keys: ``gt_seg_map``.
+    Modified Keys: ``gt_seg_map`` (np.uint8, (H, W), 255 where not labelled,
+    else 0), if ``void`` is ``'ignore'``; ``unlabelled_classes`` (things only
+    in the instance task).
+
+    Removed Keys: ``gt_seg_map``, otherwise.
 
     Source: arXiv:2211.06220, task-conditioned joint training.
     """
@@ -36,32 +43,86 @@ class TaskTargets(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Replace the coded ids in ``results`` by masks and labels."""
         task = results['task']
+        annotated = [s for s in results['segments_info'] if not s['iscrowd']]
         segments = [
-            segment
-            for segment in results['segments_info']
-            if not segment['iscrowd']
-            and (segment['is_thing'] or task != 'instance')
+            s for s in annotated if s['is_thing'] or task != 'instance'
         ]
-        numbers = number_segments(results.pop('gt_seg_map'), segments)
+        coded = results.pop('gt_seg_map')
         results['seg_fields'].remove('gt_seg_map')
-        pixels = np.bincount(numbers.ravel(), minlength=len(segments) + 1)
-        labels = []
-        mask_of = np.zeros(len(segments) + 1, numbers.dtype)
-        for number, segment in enumerate(segments, 1):
-            if not pixels[number]:
+        if results.get('void') == 'ignore':
+            self.mark_unlabelled(coded, annotated, results)
+        if task == 'instance':
+            self.keep_open_things(results)
+        ids = sorted({n for segment in segments for n in ids_of(segment)})
+        numbers = number_ids(coded, ids)
+        present = np.bincount(numbers.ravel(), minlength=len(ids) + 1) > 0
+        place = {number: i for i, number in enumerate(ids, 1)}
+        labels: list[int] = []
+        regions: list[list[int]] = []  # of each mask, places in ids
+        for segment in segments:
+            own = [place[n] for n in ids_of(segment) if present[place[n]]]
+            if not own:
                 continue
             label = segment['category']
             if task != 'semantic' or label not in labels:
                 labels.append(label)
-                mask_of[number] = len(labels)
+                regions.append(own)
             else:
-                mask_of[number] = labels.index(label) + 1
-        # Masks do not overlap, so one map (H, W) tells all of them.
-        masks = np.arange(1, len(labels) + 1, dtype=mask_of.dtype)
-        masks = mask_of[numbers] == masks[:, None, None]  # (N, H, W)
+                regions[labels.index(label)] += own
+        masks = draw_regions(numbers, regions)
         results['gt_masks'] = BitmapMasks(masks.view(np.uint8), *numbers.shape)
         results['gt_bboxes_labels'] = np.array(labels, dtype=np.int64)
         return results
 
+    @staticmethod
+    def keep_open_things(results: dict) -> None:
+        """Leave stuff out of the classes that are not labelled.
+
+        This task knows things only, whatever was labelled.
+        """
+        if results.get('unlabelled_classes'):
+            classes, things = results['classes'], results['thing_classes']
+            results['unlabelled_classes'] = tuple(
+                label
+                for label in results['unlabelled_classes']
+                if classes[label] in things
+            )
+
+    @staticmethod
+    def mark_unlabelled(
+        coded: np.ndarray, segments: list[dict], results: dict
+    ) -> None:
+        """Put the pixels outside of all segments into ``gt_seg_map``."""
+        ids = sorted({n for segment in segments for n in ids_of(segment)})
+        unlabelled = number_ids(coded, ids) == 0
+        results['gt_seg_map'] = unlabelled.view(np.uint8) * np.uint8(255)
+        results['seg_fields'].append('gt_seg_map')
+
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
+
+
+def draw_regions(numbers: np.ndarray, regions: list[list[int]]) -> np.ndarray:
+    """Return the mask of each list of regions.
+
+    Args:
+        numbers (np.ndarray): Region of each pixel, 0 for none, (H, W).
+        regions (list[list[int]]): Regions of each mask; masks may share some.
+
+    Returns:
+        np.ndarray: bool, (N, H, W).
+    """
+    drawn = [number for own in regions for number in own]
+    if len(set(drawn)) < len(drawn):
+        table = np.zeros((len(regions), int(numbers.max()) + 1), bool)
+        for row, own in zip(table, regions, strict=True):
+            row[own] = True
+        return table[:, numbers]
+    # Masks do not overlap, so one map (H, W) tells all of them.
+    mask_of = np.zeros(
+        int(numbers.max()) + 1, np.min_scalar_type(len(regions))
+    )
+    for i, own in enumerate(regions, 1):
+        mask_of[own] = i
+    masks = np.arange(1, len(regions) + 1, dtype=mask_of.dtype)
+    return mask_of[numbers] == masks[:, None, None]

@@ -1,5 +1,7 @@
 """List the texts that describe the ground truth."""
 
+import reprlib
+
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
@@ -21,6 +23,11 @@ class TaskTexts(BaseTransform):
         class_template (str): Text of a class, ``{}`` being its name.
         filler_template (str): Text of an empty slot, ``{}`` being the task
             with its article.
+        names (dict[str, str], optional): What texts call some classes: a
+            synonym, a shorter name, another language.
+
+    Raises:
+        ValueError: If ``names`` has a name that is no class.
 
     Source: arXiv:2211.06220, task-dynamic text queries.
     """
@@ -29,14 +36,22 @@ class TaskTexts(BaseTransform):
         self,
         class_template: str = 'a photo with a {}',
         filler_template: str = '{} photo',
+        names: dict[str, str] | None = None,
     ) -> None:
         self.class_template = class_template
         self.filler_template = filler_template
+        self.names = names or {}
 
     def transform(self, results: dict) -> dict:
         """Add the texts to ``results``."""
+        classes = results['classes']
+        if unknown := [name for name in self.names if name not in classes]:
+            raise ValueError(
+                f'names of TaskTexts has {unknown}, which are not among the '
+                f'classes: expected some of {reprlib.repr(list(classes))}.'
+            )
         results['texts'] = [
-            class_text(results['classes'][label], self.class_template)
+            self.text_of(classes[label])
             for label in sorted(results['gt_bboxes_labels'])
         ]
         results['filler_text'] = filler_text(
@@ -44,8 +59,12 @@ class TaskTexts(BaseTransform):
         )
         return results
 
+    def text_of(self, name: str) -> str:
+        """Return the text of a class."""
+        return class_text(self.names.get(name, name), self.class_template)
+
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(class_template={self.class_template!r}, '
-            f'filler_template={self.filler_template!r})'
+            f'filler_template={self.filler_template!r}, names={self.names})'
         )

@@ -202,7 +202,7 @@ def check_metainfo(
     path = aset.ann_file
     findings = repeated('metainfo', path, aset.classes, 'class')
     for name in aset.classes:
-        if name not in names:
+        if name not in names and name not in aset.optional_classes:
             message = (
                 'is among the classes of the config, but no category: '
                 f'categories are {reprlib.repr(names)}'

@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from .sets import AnnotationSet
@@ -88,22 +89,75 @@ def model_limits(config) -> dict:
 
 def panoptic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
     """Return the set of a COCO panoptic dataset."""
-    root = dataset.get('data_root') or ''
-    prefix = dataset.get('data_prefix') or {}
-    metainfo = dataset.get('metainfo') or {}
+    return _json_set('panoptic', dataset, split, limits)
+
+
+def instance_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
+    """Return the set of a COCO instance dataset, which may lack stuff."""
+    aset = _json_set('instance', dataset, split, limits)
+    things = aset.thing_classes or aset.classes or ()
+    stuff = tuple(name for name in aset.classes or () if name not in things)
+    return replace(aset, optional_classes=aset.optional_classes + stuff)
+
+
+def semantic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
+    """Return the set of a dataset of label maps."""
+    png_classes = dataset.get('png_classes')
+    shared = _shared(dataset, split, limits)
+    names = png_classes or shared['classes']
+    count = None
+    if names is not None:
+        count = len(names) + bool(dataset.get('reduce_zero_label'))
     return AnnotationSet(
+        kind='semantic',
+        seg_dir=_folder(dataset, 'seg'),
+        num_classes=count,
+        ignore_index=dataset.get('ignore_index', 255),
+        label_name=(
+            dataset.get('img_suffix', '.jpg').rpartition('.')[0],
+            dataset.get('seg_map_suffix', '.png').rpartition('.')[0],
+        ),
+        **shared,
+    )
+
+
+def _json_set(
+    kind: str, dataset: dict, split: str, limits: dict
+) -> AnnotationSet:
+    shared = _shared(dataset, split, limits)
+    lenient = dataset.get('missing_classes', 'error') != 'error'
+    return AnnotationSet(
+        kind=kind,
+        ann_file=Path(
+            osp.join(dataset.get('data_root') or '', dataset['ann_file'])
+        ),
+        seg_dir=_folder(dataset, 'seg') if kind == 'panoptic' else None,
+        optional_classes=shared['classes'] or () if lenient else (),
+        **shared,
+    )
+
+
+def _shared(dataset: dict, split: str, limits: dict) -> dict:
+    """Return the settings that all kinds of sets have."""
+    metainfo = dataset.get('metainfo') or {}
+    training = split == 'train'
+    return dict(
         name=split,
-        kind='panoptic',
-        ann_file=Path(osp.join(root, dataset['ann_file'])),
-        image_dir=Path(osp.join(root, prefix.get('img', ''))),
-        seg_dir=Path(osp.join(root, prefix.get('seg', ''))),
+        image_dir=_folder(dataset, 'img'),
         classes=_names(metainfo, 'classes'),
         thing_classes=_names(metainfo, 'thing_classes'),
         model_classes=limits['model_classes'],
-        training=split == 'train',
+        training=training,
         # Only training matches segments with queries and texts.
-        num_queries=limits['num_queries'] if split == 'train' else None,
-        num_texts=limits['num_texts'] if split == 'train' else None,
+        num_queries=limits['num_queries'] if training else None,
+        num_texts=limits['num_texts'] if training else None,
+    )
+
+
+def _folder(dataset: dict, key: str) -> Path:
+    root = dataset.get('data_root') or ''
+    return Path(
+        osp.join(root, (dataset.get('data_prefix') or {}).get(key, ''))
     )
 
 
@@ -118,4 +172,8 @@ def _names(metainfo: dict, key: str) -> tuple[str, ...] | None:
 
 
 # How to read the settings of each type of dataset.
-BUILDERS = dict(OneFormerPanopticDataset=panoptic_set)
+BUILDERS = dict(
+    OneFormerPanopticDataset=panoptic_set,
+    OneFormerInstanceDataset=instance_set,
+    OneFormerSemanticDataset=semantic_set,
+)

@@ -36,6 +36,8 @@ class AnnotationSet:
         seg_dir (Path, optional): Folder of the PNGs.
         classes (tuple[str], optional): Those of the config, in its order.
         thing_classes (tuple[str], optional): Those of the config.
+        optional_classes (tuple[str]): Those that the annotation need not
+            know.
         model_classes (tuple[str], optional): Those of the model, where it
             has a list of its own.
         num_queries (int, optional): Queries of the model.
@@ -54,6 +56,7 @@ class AnnotationSet:
     seg_dir: Path | None = None
     classes: tuple[str, ...] | None = None
     thing_classes: tuple[str, ...] | None = None
+    optional_classes: tuple[str, ...] = ()
     model_classes: tuple[str, ...] | None = None
     num_queries: int | None = None
     num_texts: int | None = None

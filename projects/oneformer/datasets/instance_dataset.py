@@ -1,0 +1,185 @@
+"""Instance annotations in the COCO layout, things only."""
+
+import logging
+import reprlib
+
+from mmdet.registry import DATASETS
+from mmengine.logging import print_log
+
+from .segments_dataset import SegmentsDataset
+
+# What the entries of the JSON cannot do without.
+KEYS = dict(
+    images=('id', 'file_name', 'height', 'width'),
+    annotations=('image_id', 'category_id', 'segmentation'),
+    categories=('id', 'name'),
+)
+
+
+@DATASETS.register_module()
+class OneFormerInstanceDataset(SegmentsDataset):
+    """Pictures with a mask per object, and one JSON in the COCO layout.
+
+    All its classes are things, and it supervises the instance task alone:
+    what lies between the objects is not known. Masks may overlap.
+
+    Classes of ``metainfo`` that are stuff need not be in the JSON; the thing
+    classes that it lacks are taken as ``missing_classes`` says. Without
+    ``metainfo`` the classes are the ``categories`` of the JSON.
+
+    ``data_prefix`` has ``img`` for the pictures. ``filter_cfg`` is that of
+    :class:`OneFormerPanopticDataset`; so are the other arguments.
+
+    Raises:
+        FileNotFoundError: If the JSON does not exist.
+        ValueError: If the JSON has not the COCO layout, contradicts itself or
+            ``metainfo``, or leaves no picture.
+    """
+
+    annotation = 'instance'
+    tasks = ('instance',)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file.
+
+        Returns:
+            list[dict]: Per picture ``img_path``, ``img_id``, ``height``,
+            ``width`` and ``segments_info``, a list of ``category`` (label),
+            ``is_thing``, ``iscrowd`` and ``segmentation`` (polygons or run
+            lengths, as in the file).
+        """
+        content = self.read_layout()
+        labels = self.read_categories(content['categories'])
+        images = {image['id']: image for image in content['images']}
+        segments: dict = {number: [] for number in images}
+        for annotation in content['annotations']:
+            image = images.get(annotation['image_id'])
+            if image is None:
+                raise ValueError(
+                    f'{self.ann_file} has an annotation (id '
+                    f'{annotation.get("id")!r}) of the picture '
+                    f'{annotation["image_id"]!r}, which is not among its '
+                    'images: add the picture or remove the annotation.'
+                )
+            segment = self.parse_annotation(annotation, labels)
+            if segment is not None:
+                self.check_segmentation(annotation, image)
+                segments[image['id']].append(segment)
+        if not content['images']:
+            raise ValueError(f'{self.ann_file} lists no images.')
+        return [
+            dict(
+                img_path=self.picture_path(image['file_name']),
+                img_id=image['id'],
+                height=image['height'],
+                width=image['width'],
+                segments_info=segments[image['id']],
+            )
+            for image in content['images']
+        ]
+
+    def read_layout(self) -> dict:
+        """Return what the annotation file holds, its keys checked."""
+        content = self.read_json()
+        for key, needed in KEYS.items():
+            if not isinstance(content, dict) or key not in content:
+                raise ValueError(
+                    f'{self.ann_file} is not in the COCO instance layout: '
+                    f'expected a list {key!r} in it.'
+                )
+            if key == 'annotations' and any(
+                'segments_info' in entry for entry in content[key]
+            ):
+                raise ValueError(
+                    f"{self.ann_file} has annotations with 'segments_info', "
+                    'which are panoptic: use OneFormerPanopticDataset.'
+                )
+            self.check_keys(key, content[key], needed)
+        for key in ('images', 'categories'):
+            numbers = [entry['id'] for entry in content[key]]
+            if len(set(numbers)) < len(numbers):
+                repeated = {n for n in numbers if numbers.count(n) > 1}
+                raise ValueError(
+                    f'{self.ann_file} has {key} with the same id: '
+                    f'{reprlib.repr(sorted(repeated))}.'
+                )
+        return content
+
+    def read_categories(self, categories: list[dict]) -> dict[int, int | None]:
+        """Settle the classes, and return the label of each category id."""
+        names = [category['name'] for category in categories]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f'{self.ann_file} has categories with the same name: {names}.'
+            )
+        labels = self.settle_classes(names, names, self.ann_file)
+        return {c['id']: labels[c['name']] for c in categories}
+
+    def check_missing(
+        self, classes: tuple[str, ...], names: list[str], source: str
+    ) -> None:
+        """Leave stuff aside: it has no part in the instance task."""
+        things = self._metainfo.get('thing_classes', classes)
+        stuff = [name for name in names if name in classes]
+        if wrong := [name for name in stuff if name not in things]:
+            print_log(
+                f'Classes {wrong} of {source} are stuff by metainfo: their '
+                'segments are left out.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        known = [*names, *(name for name in classes if name not in things)]
+        super().check_missing(classes, known, source)
+
+    def parse_annotation(
+        self, annotation: dict, labels: dict[int, int | None]
+    ) -> dict | None:
+        """Return a segment, or None if its class is not to be learned."""
+        number = annotation['category_id']
+        if number not in labels:
+            raise ValueError(
+                f'{self.ann_file} has an annotation (id '
+                f'{annotation.get("id")!r}, picture '
+                f'{annotation["image_id"]!r}) with the category_id '
+                f'{number!r}: expected one of {reprlib.repr(list(labels))}.'
+            )
+        label = labels[number]
+        things = self._metainfo['thing_classes']
+        if label is None or self._metainfo['classes'][label] not in things:
+            return None
+        return dict(
+            category=label,
+            is_thing=True,
+            iscrowd=bool(annotation.get('iscrowd', 0)),
+            segmentation=annotation['segmentation'],
+        )
+
+    def check_segmentation(self, annotation: dict, image: dict) -> None:
+        """Refuse what is neither polygons nor run lengths of the picture."""
+        found = annotation['segmentation']
+        size = [image['height'], image['width']]
+        if isinstance(found, list):
+            drawable = bool(found) and all(
+                isinstance(polygon, list)
+                and len(polygon) >= 6
+                and len(polygon) % 2 == 0
+                for polygon in found
+            )
+        else:
+            drawable = (
+                isinstance(found, dict)
+                and 'counts' in found
+                and list(found.get('size', [])) == size
+                and (
+                    isinstance(found['counts'], str)
+                    or sum(found['counts']) == size[0] * size[1]
+                )
+            )
+        if not drawable:
+            raise ValueError(
+                f'{self.ann_file} has an annotation (id '
+                f'{annotation.get("id")!r}, picture {image["file_name"]}) '
+                f'whose segmentation is {reprlib.repr(found)}: expected '
+                'polygons [[x1, y1, x2, y2, x3, y3, ...], ...], or run '
+                f'lengths dict(size={size}, counts=...). Mend or remove it.'
+            )

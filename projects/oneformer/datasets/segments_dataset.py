@@ -1,0 +1,309 @@
+"""What the datasets of all kinds of annotation have in common."""
+
+import logging
+import os.path as osp
+import reprlib
+
+from mmdet.datasets import BaseDetDataset
+from mmengine.fileio import load
+from mmengine.logging import print_log
+
+from ..tasks import TASKS
+from ..visualization import class_colors
+
+MISSING_CLASSES = ('error', 'ignore', 'background')
+VOID = ('background', 'ignore')
+# Of a process, about files it cannot read: the first, then every so many.
+_FIRST_MESSAGES, _MESSAGE_INTERVAL = 10, 100
+_MAX_IN_A_ROW = 20
+
+
+class SegmentsDataset(BaseDetDataset):
+    """Pictures with labelled segments, of whatever kind of annotation.
+
+    All datasets give their samples the same keys, so that sets of several
+    kinds train together in a ``ConcatDataset``, with one pipeline.
+
+    Classes are told by name. ``metainfo`` may give ``classes`` and
+    ``thing_classes``, those of the model; what is missing is read from the
+    annotation. Segments of other classes become void.
+
+    What an annotation does not label is not held against the model:
+
+    - a class of ``metainfo`` that the annotation does not know is refused as
+      a likely misspelling, unless ``missing_classes`` says how to take it:
+      with ``'ignore'`` a query may find it unpunished, with
+      ``'background'`` it counts as absent from the pictures;
+    - void pixels, and those of crowds, are background of every mask with
+      ``void='background'``, as in the reference, and have no part in matching
+      and mask losses with ``void='ignore'``.
+
+    Args:
+        missing_classes (str): ``'error'``, ``'ignore'`` or ``'background'``.
+        void (str): ``'background'`` or ``'ignore'``.
+        skip_unreadable (bool): In training, draw another picture in place of
+            one whose files cannot be read. They are counted in ``skipped``
+            and logged: the first ten of a process, then every hundredth.
+            After twenty in a row training stops.
+        **kwargs: Arguments of mmdet's ``BaseDetDataset``.
+
+    Raises:
+        ValueError: If an option is unknown.
+    """
+
+    #: Tasks that the annotation can supervise.
+    tasks: tuple[str, ...] = TASKS
+    #: How the annotation is read: panoptic, instance or semantic.
+    annotation: str
+
+    def __init__(
+        self,
+        *args,
+        missing_classes: str = 'error',
+        void: str = 'background',
+        skip_unreadable: bool = False,
+        **kwargs,
+    ) -> None:
+        for name, value, known in (
+            ('missing_classes', missing_classes, MISSING_CLASSES),
+            ('void', void, VOID),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f'Expected {name} of the dataset to be one of {known}, '
+                    f'got {value!r}.'
+                )
+        self.missing_classes = missing_classes
+        self.void = void
+        self.skip_unreadable = skip_unreadable
+        self.skipped = 0
+        self._skipped_in_a_row = 0
+        self._unlabelled: tuple[int, ...] = ()
+        super().__init__(*args, **kwargs)
+
+    def _join_prefix(self) -> None:
+        """Find files in ``data_root`` where ``data_prefix`` says nothing."""
+        for key in ('img', 'seg'):
+            self.data_prefix.setdefault(key, '')
+        super()._join_prefix()
+
+    def read_json(self) -> dict:
+        """Return what the annotation file holds."""
+        try:
+            return load(self.ann_file, backend_args=self.backend_args)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'Annotation file {self.ann_file} does not exist: check '
+                'data_root and ann_file of the dataset.'
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f'Annotation file {self.ann_file!r} cannot be read as JSON: '
+                f'{error}. Check ann_file of the dataset, or restore the '
+                'file.'
+            ) from error
+
+    def check_keys(
+        self, name: str, entries: list[dict], needed: tuple[str, ...]
+    ) -> None:
+        """Refuse entries of the list ``name`` that lack a key."""
+        for entry in entries:
+            if lacking := set(needed) - entry.keys():
+                raise ValueError(
+                    f'{self.ann_file} has an entry of {name!r} without '
+                    f'{sorted(lacking)}: expected {list(needed)}, got '
+                    f'{reprlib.repr(entry)}.'
+                )
+
+    def settle_classes(
+        self,
+        names: list[str],
+        things: list[str] | None,
+        source: str,
+    ) -> dict[str, int | None]:
+        """Settle ``metainfo``, given the classes of the annotation.
+
+        Args:
+            names (list[str]): Classes of the annotation, in its order.
+            things (list[str] | None): Those that are things, or None if the
+                annotation does not tell.
+            source (str): What messages call the annotation.
+
+        Returns:
+            dict[str, int | None]: Label of each name, None where segments
+            become void.
+
+        Raises:
+            ValueError: If the classes contradict one another.
+        """
+        for key in ('classes', 'thing_classes'):
+            if isinstance(value := self._metainfo.get(key), str):
+                raise ValueError(
+                    f'Expected a list as {key} of metainfo, got the str '
+                    f'{value!r}: for one class write [{value!r}].'
+                )
+        classes = tuple(self._metainfo.get('classes', names))
+        if len(set(classes)) < len(classes):
+            raise ValueError(
+                f'metainfo has classes more than once: {classes}.'
+            )
+        self.check_missing(classes, names, source)
+        thing_classes = self._metainfo.get('thing_classes')
+        if thing_classes is None:
+            if things is None:
+                raise ValueError(
+                    f'{source} does not tell things from stuff: list the '
+                    'things as thing_classes in metainfo.'
+                )
+            thing_classes = [name for name in things if name in classes]
+        thing_classes = tuple(thing_classes)
+        if unknown := [name for name in thing_classes if name not in classes]:
+            raise ValueError(
+                f'thing_classes {unknown} of metainfo are not among its '
+                'classes: every thing must be listed in classes, too.'
+            )
+        # OpenMMLab's visualizer needs one.
+        self._metainfo.setdefault(
+            'palette', list(map(tuple, class_colors(len(classes)).tolist()))
+        )
+        self._metainfo.update(
+            classes=classes,
+            thing_classes=thing_classes,
+            stuff_classes=tuple(
+                name for name in classes if name not in thing_classes
+            ),
+        )
+        return {
+            name: classes.index(name) if name in classes else None
+            for name in names
+        }
+
+    def check_missing(
+        self, classes: tuple[str, ...], names: list[str], source: str
+    ) -> None:
+        """Note the classes that the annotation lacks, or refuse them."""
+        absent = [name for name in classes if name not in names]
+        if absent and self.missing_classes == 'error':
+            raise ValueError(
+                f'Classes {absent} of metainfo are not among the categories '
+                f'of {source}, which are {names}. If they are not misspelt, '
+                "set missing_classes='ignore' (not labelled there) or "
+                "'background' (never in these pictures)."
+            )
+        if not any(name in names for name in classes):
+            raise ValueError(
+                f'None of the classes of metainfo, {classes}, is among the '
+                f'categories of {source}, which are {names}.'
+            )
+        if self.missing_classes == 'ignore':
+            self._unlabelled = tuple(classes.index(name) for name in absent)
+
+    def filter_data(self) -> list[dict]:
+        """Leave out pictures without things, if ``filter_cfg`` says so."""
+        config = self.filter_cfg or {}
+        if unknown := sorted(set(config) - {'filter_empty_gt'}):
+            raise ValueError(
+                f'{type(self).__name__} does not know {unknown} of '
+                "filter_cfg; it knows 'filter_empty_gt'."
+            )
+        if self.test_mode or not config.get('filter_empty_gt', False):
+            return self.data_list
+        kept = [
+            data
+            for data in self.data_list
+            if any(
+                segment['is_thing'] and not segment['iscrowd']
+                for segment in data['segments_info']
+            )
+        ]
+        if not kept:
+            raise ValueError(
+                f'No picture in {self.ann_file} has a thing, so that '
+                'filter_empty_gt leaves none: remove it from filter_cfg, or '
+                'check thing_classes of metainfo.'
+            )
+        return kept
+
+    def picture_path(self, file_name: str) -> str:
+        """Return the path of a picture."""
+        return osp.join(self.data_prefix['img'], file_name)
+
+    @property
+    def source(self) -> str:
+        """What messages call the annotation."""
+        return self.ann_file
+
+    def segments_of(self, idx: int) -> list[dict]:
+        """Return the segments of a picture, as far as they are read."""
+        return super().get_data_info(idx)['segments_info']
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Return the labels in a picture, one for each segment."""
+        return [segment['category'] for segment in self.segments_of(idx)]
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """Run the pipeline on a picture.
+
+        Returns:
+            dict | None: The sample, or None if a file cannot be read and
+            ``skip_unreadable`` is set, which draws another picture.
+
+        Raises:
+            OSError: If a file cannot be read; the message names the picture.
+            ValueError: If the annotation of the picture is wrong.
+        """
+        try:
+            sample = self.run_pipeline(idx)
+        except (OSError, ValueError) as error:
+            self._skipped_in_a_row += 1
+            if (
+                not self.skip_unreadable
+                or self.test_mode
+                or self._skipped_in_a_row > _MAX_IN_A_ROW
+            ):
+                raise
+            self.skipped += 1
+            if (
+                self.skipped <= _FIRST_MESSAGES
+                or self.skipped % _MESSAGE_INTERVAL == 0
+            ):
+                print_log(
+                    f'Skipped a picture, number {self.skipped} of this '
+                    f'process: {error}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            return None
+        self._skipped_in_a_row = 0
+        return sample
+
+    def run_pipeline(self, idx: int) -> dict:
+        """Run the pipeline; a picture that cannot be read is named."""
+        path = self.get_data_info(idx)['img_path']
+        try:
+            return super().prepare_data(idx)
+        except FileNotFoundError as error:
+            if error.filename != path:  # another file, told already
+                raise
+            raise FileNotFoundError(
+                f'Picture {path} does not exist: check data_root and '
+                'data_prefix["img"] of the dataset, and "file_name" of the '
+                'image in the annotation file.'
+            ) from error
+        except OSError as error:
+            raise OSError(
+                f'Picture {path} cannot be read: {error}. Restore the file, '
+                'or take it out of the annotation file.'
+            ) from error
+
+    def get_data_info(self, idx: int) -> dict:
+        """Return the data of one picture, with what holds for all."""
+        return dict(
+            super().get_data_info(idx),
+            annotation=self.annotation,
+            classes=self._metainfo['classes'],
+            thing_classes=self._metainfo['thing_classes'],
+            supervised_tasks=self.tasks,
+            unlabelled_classes=self._unlabelled,
+            void=self.void,
+        )

@@ -1,0 +1,167 @@
+"""Semantic annotations: one PNG of class labels for each picture."""
+
+import logging
+import os.path as osp
+from collections.abc import Sequence
+
+from mmdet.registry import DATASETS
+from mmengine.fileio import list_dir_or_file
+from mmengine.logging import print_log
+from PIL import Image, UnidentifiedImageError
+
+from .segments_dataset import SegmentsDataset
+
+IGNORE_INDEX = 255
+
+
+@DATASETS.register_module()
+class OneFormerSemanticDataset(SegmentsDataset):
+    """Pictures and PNGs with the class of every pixel, in two folders.
+
+    It supervises the semantic task alone. Value ``i`` of a PNG is the
+    ``i``-th of ``png_classes``, and ``ignore_index`` is void; other values
+    are refused. Void counts as not labelled by default.
+
+    ``data_prefix`` has ``img`` and ``seg``; a PNG lies in the same place as
+    its picture, subfolders included, with another suffix.
+
+    Args:
+        png_classes (Sequence[str], optional): Class of each value, by default
+            ``classes`` of ``metainfo``.
+        img_suffix (str): End of the names of pictures.
+        seg_map_suffix (str): End of the names of PNGs, in its place.
+        ignore_index (int): Value of pixels that are not labelled.
+        reduce_zero_label (bool): 0 is not labelled, too, and value 1 is the
+            first class.
+        void (str): See :class:`SegmentsDataset`.
+        **kwargs: Arguments of :class:`SegmentsDataset`.
+
+    Raises:
+        FileNotFoundError: If a folder does not exist, or a PNG is missing.
+        ValueError: If classes contradict one another, or there is no picture.
+    """
+
+    annotation = 'semantic'
+    tasks = ('semantic',)
+
+    def __init__(
+        self,
+        *args,
+        png_classes: Sequence[str] | None = None,
+        img_suffix: str = '.jpg',
+        seg_map_suffix: str = '.png',
+        ignore_index: int = IGNORE_INDEX,
+        reduce_zero_label: bool = False,
+        void: str = 'ignore',
+        **kwargs,
+    ) -> None:
+        self.png_classes = png_classes
+        self.img_suffix = img_suffix
+        self.ignore_index = ignore_index
+        self.reduce_zero_label = reduce_zero_label
+        super().__init__(
+            *args, seg_map_suffix=seg_map_suffix, void=void, **kwargs
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """List the pictures that have a PNG.
+
+        Returns:
+            list[dict]: Per picture ``img_path``, ``img_id`` (its name without
+            suffix), ``height``, ``width``, ``seg_map_path``,
+            ``label_of_value`` (label, or None, of each value but
+            ``ignore_index``), ``ignore_index``, ``things`` (labels) and an
+            empty ``segments_info``, which loading fills.
+        """
+        values = self.settle_values()
+        folders = self.data_prefix['img'], self.data_prefix['seg']
+        for key, folder in zip(('img', 'seg'), folders, strict=True):
+            if not osp.isdir(folder):
+                raise FileNotFoundError(
+                    f'Folder {folder} does not exist: check data_root and '
+                    f'data_prefix[{key!r}] of the dataset.'
+                )
+        names = sorted(
+            list_dir_or_file(
+                folders[0],
+                list_dir=False,
+                suffix=self.img_suffix,
+                recursive=True,
+            )
+        )
+        data_list, missing = [], []
+        for name in names:
+            stem = name[: -len(self.img_suffix)]
+            png = osp.join(folders[1], stem + self.seg_map_suffix)
+            if not osp.isfile(png):
+                missing.append(name)
+                continue
+            width, height = self.read_size(png)
+            data_list.append(
+                dict(
+                    img_path=osp.join(folders[0], name),
+                    img_id=stem,
+                    height=height,
+                    width=width,
+                    seg_map_path=png,
+                    segments_info=[],
+                    **values,
+                )
+            )
+        self.report_missing(missing, len(data_list))
+        return data_list
+
+    @property
+    def source(self) -> str:
+        """What messages call the annotation."""
+        return self.data_prefix['seg']
+
+    def settle_values(self) -> dict:
+        """Settle the classes, and return what the values of a PNG mean."""
+        names = self.png_classes or self._metainfo.get('classes')
+        if names is None or isinstance(names, str):
+            raise ValueError(
+                'Expected the classes of the PNGs as a list, png_classes of '
+                f'the dataset or classes of metainfo, got {names!r}.'
+            )
+        labels = self.settle_classes(list(names), None, 'png_classes')
+        values = [labels[name] for name in names]
+        if self.reduce_zero_label:
+            values = [None, *values]
+        classes = self._metainfo['classes']
+        things = self._metainfo['thing_classes']
+        return dict(
+            label_of_value=values,
+            ignore_index=self.ignore_index,
+            things=[classes.index(name) for name in things],
+        )
+
+    def read_size(self, path: str) -> tuple[int, int]:
+        """Return width and height of a PNG, from its first bytes."""
+        try:
+            with Image.open(path) as png:
+                return png.size
+        except (OSError, UnidentifiedImageError) as error:
+            raise ValueError(
+                f'{path} cannot be read as a PNG: {error}. Restore the file.'
+            ) from error
+
+    def report_missing(self, missing: list[str], found: int) -> None:
+        """Warn of pictures without a PNG, and refuse a folder of them."""
+        where = (
+            f'{self.data_prefix["img"]} (*{self.img_suffix}) and '
+            f'{self.data_prefix["seg"]} (*{self.seg_map_suffix})'
+        )
+        if not found:
+            raise ValueError(
+                f'No picture with its PNG in {where}: check data_prefix, '
+                f'img_suffix and seg_map_suffix; {len(missing)} pictures have '
+                'none.'
+            )
+        if missing:
+            print_log(
+                f'{len(missing)} pictures in {where} have no PNG and are left '
+                f'out, the first is {missing[0]}.',
+                logger='current',
+                level=logging.WARNING,
+            )

@@ -1,0 +1,67 @@
+"""Draw the results of a test run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmcv
+from mmdet.registry import HOOKS
+from mmdet.structures import DetDataSample
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ..models.oneformer import RESULT_FIELDS
+from ..visualization import draw_result
+
+
+@HOOKS.register_module()
+class ResultDrawingHook(Hook):
+    """Write a picture for every test picture and task that was asked.
+
+    They are named ``{picture}_{id}_{task}.png``, so that of two pictures of
+    one name none overwrites the other; an id that is the name is left out.
+
+    Args:
+        out_dir (str): Folder of the drawings.
+        score_thr (float): Instances with a lower score are not drawn.
+        backend_args (dict, optional): File backend of mmengine, to read the
+            pictures.
+    """
+
+    def __init__(
+        self,
+        out_dir: str,
+        score_thr: float = 0.3,
+        backend_args: dict | None = None,
+    ) -> None:
+        self.out_dir = Path(out_dir)
+        self.score_thr = score_thr
+        self.backend_args = backend_args
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict,
+        outputs: Sequence[DetDataSample],
+    ) -> None:
+        """Draw the results of a batch."""
+        meta = runner.test_evaluator.dataset_meta
+        for sample in outputs:
+            # The same reading as the model's, rotated as the file demands.
+            image = mmcv.imread(
+                sample.img_path,
+                channel_order='rgb',
+                backend='pillow',
+                backend_args=self.backend_args,
+            )
+            name = Path(str(sample.img_id)).name
+            stem = Path(sample.img_path).stem
+            if name != stem:  # pictures of one name in several folders
+                stem = f'{stem}_{name}'
+            for task, field in RESULT_FIELDS.items():
+                if field in sample:
+                    drawing = draw_result(
+                        image, sample, task, meta, self.score_thr
+                    )
+                    target = self.out_dir / f'{stem}_{task}.png'
+                    mmcv.imwrite(drawing[..., ::-1], str(target))

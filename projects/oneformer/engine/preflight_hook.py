@@ -1,0 +1,251 @@
+"""Look for contradictions between model and data before the first step."""
+
+import logging
+from collections.abc import Iterable
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch import nn
+
+from ..datasets.segments_dataset import SegmentsDataset
+from ..datasets.transforms.sample_task import SampleTask
+from ..datasets.transforms.task_texts import TaskTexts
+from ..models import OneFormer
+from ..tasks import TASKS
+from ..text import CLIPTokenizer
+
+_MAX_NAMED = 5  # examples in a message
+
+
+@HOOKS.register_module()
+class PreflightHook(Hook):
+    """Compare model and data, and keep the trained tasks in checkpoints.
+
+    Before a run it refuses
+
+    - classes of a dataset that are not those of the model, in names or order,
+    - a training set that supervises none of the tasks that are drawn,
+    - a metric whose task the model is not asked, or whose ground truth the
+      annotation does not have;
+
+    and warns, with counts, of
+
+    - pictures with more objects than queries, of which some cannot be
+      matched: those that fit worst are left out,
+    - pictures with more objects than text slots: in the order of the classes
+      the last texts are left out,
+    - class names that make more than 77 tokens, which are cut.
+
+    Raises:
+        ValueError: If something is refused.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.tasks: tuple[str, ...] = ()
+
+    def before_run(self, runner: Runner) -> None:
+        """Check every dataset of the run."""
+        model = unwrap(runner.model)
+        if model is None:
+            return
+        for name in ('train', 'val', 'test'):
+            # Only those in use are built.
+            loop = getattr(runner, f'_{name}_loop', None)
+            dataset = getattr(
+                getattr(loop, 'dataloader', None), 'dataset', None
+            )
+            for part in parts_of(dataset):
+                check_classes(part, model.class_names, f'{name}_dataloader')
+                if name == 'train':
+                    check_tasks(part)
+                    warn_of_crowded_pictures(part, model)
+                    warn_of_long_texts(part)
+                else:
+                    metrics = loop.evaluator.metrics
+                    check_metrics(part, metrics, model.tasks, name)
+
+    def before_train(self, runner: Runner) -> None:
+        """Note the tasks that the data supervises."""
+        self.tasks = trained_tasks(runner.train_dataloader.dataset)
+        model = unwrap(runner.model)
+        if self.tasks and model is not None:
+            model.trained_tasks = self.tasks
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the trained tasks in the checkpoint."""
+        if self.tasks:
+            checkpoint['meta']['tasks'] = list(self.tasks)
+
+
+def unwrap(model: nn.Module) -> OneFormer | None:
+    """Return the OneFormer inside of wrappers, None if there is none."""
+    while not isinstance(model, OneFormer):
+        if not hasattr(model, 'module'):
+            return None
+        model = model.module
+    return model
+
+
+def parts_of(dataset) -> list[SegmentsDataset]:
+    """Return the datasets of this package inside of wrappers."""
+    if isinstance(dataset, SegmentsDataset):
+        return [dataset]
+    inner = getattr(dataset, 'datasets', None) or [
+        getattr(dataset, 'dataset', None)
+    ]
+    return [
+        part
+        for inside in inner
+        if inside is not None
+        for part in parts_of(inside)
+    ]
+
+
+def steps_of(dataset: SegmentsDataset, kind: type) -> list:
+    """Return the transforms of one kind in the pipeline of a dataset."""
+    steps = dataset.pipeline.transforms
+    return [step for step in steps if isinstance(step, kind)]
+
+
+def drawn_tasks(dataset: SegmentsDataset) -> set[str]:
+    """Return the tasks that samples of a training set are drawn for."""
+    drawn = set(dataset.tasks)
+    for step in steps_of(dataset, SampleTask):
+        probs = dict(zip(step.tasks, step.probs, strict=True))
+        drawn &= {task for task, prob in probs.items() if prob > 0}
+    return drawn
+
+
+def trained_tasks(dataset) -> tuple[str, ...]:
+    """Return the tasks that a training dataset has samples of.
+
+    It is empty if the dataset is none of this package.
+    """
+    drawn = [drawn_tasks(part) for part in parts_of(dataset)]
+    tasks = set().union(*drawn)
+    return tuple(task for task in TASKS if task in tasks)
+
+
+def check_tasks(dataset: SegmentsDataset) -> None:
+    """Refuse a training set of which no sample could be drawn."""
+    if not drawn_tasks(dataset):
+        raise ValueError(
+            f'The annotation {dataset.source} supervises {dataset.tasks}, and '
+            'none of these has a probability in SampleTask: change its probs, '
+            'or leave this dataset out.'
+        )
+
+
+def check_classes(
+    dataset: SegmentsDataset, expected: tuple[str, ...], where: str
+) -> None:
+    """Refuse a dataset whose classes are not those of the model."""
+    found = tuple(dataset.metainfo['classes'])
+    if found == tuple(expected):
+        return
+    lacking = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    if lacking or extra:
+        differ = (
+            f'the model has {len(expected)} and the dataset {len(found)}; '
+            f'only the model has {lacking[:_MAX_NAMED]}, only the dataset '
+            f'{extra[:_MAX_NAMED]}'
+        )
+    else:
+        differ = f'the order differs: {expected[:3]} and {found[:3]} first'
+    raise ValueError(
+        f'The classes of {where} are not those of the model: {differ}. Give '
+        'both the same metainfo: metainfo = dict(classes=..., '
+        'thing_classes=...), then model = dict(metainfo=metainfo) and '
+        f'{where} = dict(dataset=dict(metainfo=metainfo)).'
+    )
+
+
+def check_metrics(
+    dataset: SegmentsDataset,
+    metrics: Iterable,
+    asked: tuple[str, ...],
+    split: str,
+) -> None:
+    """Refuse a metric without result or without ground truth.
+
+    Args:
+        dataset (SegmentsDataset): What the metrics are measured on.
+        metrics (Iterable): Metrics; their prefix tells their task.
+        asked (tuple[str, ...]): Tasks that the model is asked.
+        split (str): ``val`` or ``test``.
+    """
+    for metric in metrics:
+        task = metric.prefix
+        if task not in TASKS:
+            continue
+        name = f'{type(metric).__name__} of {split}_evaluator'
+        if task not in asked:
+            raise ValueError(
+                f'{name} measures the {task} task, which the model is not '
+                f"asked: add '{task}' to model.test_cfg.tasks, which is "
+                f'{list(asked)}, or remove the metric.'
+            )
+        has_own_truth = getattr(metric, 'format_only', False) or getattr(
+            metric, 'ann_file', None
+        )
+        if task not in dataset.tasks and not has_own_truth:
+            raise ValueError(
+                f'{name} needs ground truth of the {task} task, but '
+                f'{dataset.source} is {dataset.annotation} annotation: '
+                f'remove the metric, e. g. {split}_evaluator = [metric for '
+                f'metric in _base_.{split}_evaluator if metric["prefix"] in '
+                f'{list(dataset.tasks)}].'
+            )
+
+
+def warn_of_crowded_pictures(
+    dataset: SegmentsDataset, model: OneFormer
+) -> None:
+    """Warn of pictures with more objects than the model can tell."""
+    head = model.panoptic_head
+    slots = (
+        ('queries', len(head.query_embed.weight), 'cannot all be matched'),
+        ('text slots', head.text_mapper.num_texts, 'do not all get a text'),
+    )
+    counts = [
+        sum(not own['iscrowd'] for own in dataset.segments_of(i))
+        for i in range(len(dataset))
+    ]
+    most = max(counts, default=0)
+    for name, number, consequence in slots:
+        crowded = sum(count > number for count in counts)
+        if crowded:
+            example = dataset.get_data_info(counts.index(most))['img_path']
+            print_log(
+                f'{crowded} of {len(counts)} training pictures have more '
+                f'objects than the {number} {name} of the model, the most are '
+                f'{most} in {example}: they {consequence}. Raise '
+                'model.panoptic_head.num_queries if that matters.',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+def warn_of_long_texts(dataset: SegmentsDataset) -> None:
+    """Warn of class names whose text is cut."""
+    tokenizer = CLIPTokenizer()
+    room = tokenizer.context_length - 2  # beside the start and the end
+    for step in steps_of(dataset, TaskTexts):
+        long = [
+            name
+            for name in dataset.metainfo['classes']
+            if len(tokenizer.encode(step.text_of(name))) > room
+        ]
+        if long:
+            print_log(
+                f'The texts of {len(long)} classes make more than {room} '
+                f'tokens and are cut, the first is {long[0]!r}. Give shorter '
+                'ones as TaskTexts(names=...).',
+                logger='current',
+                level=logging.WARNING,
+            )

@@ -1,0 +1,86 @@
+"""Files with results, each whole or not there."""
+
+import json
+import os
+import os.path as osp
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from mmengine.fileio import load
+
+
+def check_outputs(outfile_prefix: str | None, format_only: bool) -> None:
+    """Check the two options by which a metric is asked for files.
+
+    Raises:
+        ValueError: If files are all that is asked for, but without a name.
+    """
+    if format_only and not outfile_prefix:
+        raise ValueError(
+            'format_only needs outfile_prefix: the beginning of the paths '
+            "of the result files, as in 'work_dirs/results/coco'."
+        )
+
+
+def picture_name(sample: dict) -> str:
+    """Return the name of a picture without folder and ending."""
+    return osp.splitext(osp.basename(sample['img_path']))[0]
+
+
+def category_ids(path: str, classes: Sequence[str]) -> list[int]:
+    """Return the ids of classes in the categories of a JSON, by name.
+
+    Args:
+        path (str): File in the COCO layout.
+        classes (Sequence[str]): Names, in label order.
+
+    Raises:
+        ValueError: If a class is not among the categories.
+    """
+    content = load(path)
+    ids = {
+        category['name']: category['id'] for category in content['categories']
+    }
+    if missing := [name for name in classes if name not in ids]:
+        raise ValueError(
+            f'{path} has no categories {missing}; it has {list(ids)}.'
+        )
+    return [ids[name] for name in classes]
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a file at once: readers see the old one or the whole new one."""
+    os.makedirs(osp.dirname(path) or '.', exist_ok=True)
+    partial = f'{path}.{os.getpid()}.partial'
+    try:
+        with open(partial, 'wb') as file:
+            file.write(content)
+        os.replace(partial, path)
+    except BaseException:
+        if osp.exists(partial):
+            os.remove(partial)
+        raise
+
+
+def write_json(path: str, content: dict | list) -> None:
+    """Write JSON at once."""
+    write_file(path, json.dumps(content).encode())
+
+
+def write_png(path: str, pixels: np.ndarray) -> None:
+    """Write a PNG at once.
+
+    Args:
+        path (str): Where to.
+        pixels (np.ndarray): Booleans (one bit per pixel) or np.uint8 or
+            np.uint16, (H, W), or RGB, np.uint8 (H, W, 3).
+    """
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # far faster, little larger
+    if pixels.dtype == bool:
+        options += [cv2.IMWRITE_PNG_BILEVEL, 1]
+        pixels = pixels.astype(np.uint8) * 255
+    elif pixels.ndim == 3:
+        pixels = pixels[..., ::-1]
+    _, content = cv2.imencode('.png', pixels, options)
+    write_file(path, content.tobytes())

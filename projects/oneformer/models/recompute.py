@@ -1,0 +1,19 @@
+"""Activation checkpointing: less memory for more time."""
+
+from torch import Tensor, is_grad_enabled, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def call(module: nn.Module, with_cp: bool, **inputs) -> Tensor | list[Tensor]:
+    """Call a module.
+
+    Args:
+        module (nn.Module): Whatever it draws, as for dropout, is drawn again
+            for the gradient, and so the same.
+        with_cp (bool): Whether to keep only its inputs for the gradient, and
+            to compute again what happens inside.
+        **inputs: Arguments of the module.
+    """
+    if with_cp and is_grad_enabled():
+        return checkpoint(module, use_reentrant=False, **inputs)
+    return module(**inputs)

@@ -1,0 +1,460 @@
+"""Pictures too large for one go: tiles that overlap, and how they are joined.
+
+A tile is a picture of its own to the model. The results of all tiles make
+one result by these rules:
+
+- Semantic: the score maps of the tiles that show a pixel are averaged.
+- Panoptic: every pixel is taken from the tile in which it lies deepest. Two
+  things of different tiles are one if their class is the same and if, in the
+  part of the picture that both tiles show, they agree: the IoU of what
+  belongs to either is above 0.5 there.
+- Instance: the same rule joins instances, which become the union of their
+  masks with the largest of their scores. As instances of one tile may lie on
+  one another, pairs of two tiles are formed by falling IoU, each instance
+  being in one of them.
+
+What is joined with the same segment is one segment. Without an overlap
+nothing is joined, and what agrees by less than that stays apart.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import mask2bbox
+from mmengine.structures import InstanceData, PixelData
+from torch import Tensor
+from torch.nn import functional as F
+
+# Two segments agree on at most one pair above it.
+JOIN_IOU = 0.5
+
+
+class Box(NamedTuple):
+    """A part of a picture, bottom and right not included."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, 0 where there is nothing."""
+        return (
+            max(self.bottom - self.top, 0),
+            max(self.right - self.left, 0),
+        )
+
+    def within(self, other: 'Box') -> tuple[slice, slice]:
+        """Rows and columns of this part in an array of another part."""
+        return (
+            slice(self.top - other.top, self.bottom - other.top),
+            slice(self.left - other.left, self.right - other.left),
+        )
+
+    def common(self, other: 'Box') -> 'Box':
+        """What lies in both; of size 0 if nothing does."""
+        return Box(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
+
+class Tile(NamedTuple):
+    """What the model sees at a time.
+
+    The cores of all tiles cover each pixel once.
+    """
+
+    box: Box
+    core: Box
+
+
+def tile_grid(height: int, width: int, size: int, overlap: int) -> list[Tile]:
+    """Cover a picture with tiles, row by row.
+
+    Args:
+        height (int): Of the picture.
+        width (int): Of the picture.
+        size (int): Height and width of a tile; those of the picture where it
+            is smaller.
+        overlap (int): Pixels that neighbours share at least.
+
+    Raises:
+        ValueError: If the overlap is negative or over half of the size.
+    """
+    if size < 1 or not 0 <= overlap <= size // 2:
+        raise ValueError(
+            'Expected tiles of 1 pixel or more with an overlap of 0 to half '
+            f'of that, got size {size} and overlap {overlap}.'
+        )
+    return [
+        Tile(
+            Box(box_y[0], box_x[0], box_y[1], box_x[1]),
+            Box(core_y[0], core_x[0], core_y[1], core_x[1]),
+        )
+        for (box_y, core_y), (box_x, core_x) in itertools.product(
+            _spans(height, size, overlap), _spans(width, size, overlap)
+        )
+    ]
+
+
+def _spans(
+    length: int, size: int, overlap: int
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Begin and end of each tile along one side, and of its core."""
+    size = min(size, length)
+    gaps = -(-(length - size) // (size - overlap))
+    starts = [i * (length - size) // max(gaps, 1) for i in range(gaps + 1)]
+    middles = [(b + a + size) // 2 for a, b in itertools.pairwise(starts)]
+    borders = itertools.pairwise([0, *middles, length])
+    return [
+        ((start, start + size), core)
+        for start, core in zip(starts, borders, strict=True)
+    ]
+
+
+class SemanticMosaic:
+    """Averages score maps; only rows that are not yet complete are kept.
+
+    Args:
+        height (int): Of the picture.
+        width (int): Of the picture.
+        num_classes (int): Number of classes, K.
+    """
+
+    def __init__(self, height: int, width: int, num_classes: int) -> None:
+        self.labels = torch.zeros(height, width, dtype=torch.int64)
+        self.first = 0  # row that the first row of the sums belongs to
+        # A pixel has as many scores for each class: their sums are largest
+        # where their averages are.
+        self.sums = torch.zeros(num_classes, 0, width)
+
+    def add(self, tile: Tile, scores: Tensor) -> None:
+        """Add the scores of a tile, (K, h, w); tiles come row by row."""
+        self._finish(tile.box.top)
+        missing = tile.box.bottom - self.first - self.sums.shape[1]
+        if missing > 0:
+            self.sums = F.pad(self.sums, (0, 0, 0, missing))
+        kept = Box(self.first, 0, *self.labels.shape)
+        rows, columns = tile.box.within(kept)
+        self.sums[:, rows, columns] += scores.cpu()
+
+    def result(self) -> Tensor:
+        """Return the labels, int64, (height, width)."""
+        self._finish(len(self.labels))
+        return self.labels
+
+    def _finish(self, row: int) -> None:
+        """Decide on all rows above this one."""
+        count = row - self.first
+        if count > 0:
+            self.labels[self.first : row] = self.sums[:, :count].argmax(0)
+            self.sums = self.sums[:, count:].clone()
+            self.first = row
+
+
+class Groups:
+    """Numbers from 0, some of which mean the same."""
+
+    def __init__(self) -> None:
+        self._parents: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._parents)
+
+    def add(self) -> int:
+        """Return a new number."""
+        self._parents.append(len(self))
+        return len(self) - 1
+
+    def join(self, first: int, second: int) -> None:
+        """Let two numbers, and all that mean either, mean the same."""
+        first, second = sorted((self.find(first), self.find(second)))
+        self._parents[second] = first
+
+    def find(self, number: int) -> int:
+        """Return the smallest number that means the same."""
+        while self._parents[number] != number:
+            number = self._parents[number]
+        return number
+
+
+class PanopticMosaic:
+    """Puts panoptic results side by side and joins things across borders.
+
+    Args:
+        height (int): Of the picture.
+        width (int): Of the picture.
+        num_classes (int): Number of classes, the code of void.
+    """
+
+    def __init__(self, height: int, width: int, num_classes: int) -> None:
+        self.groups = Groups()
+        self.classes: list[int] = []  # of each thing
+        # Labels of stuff, void, and -1 - i where the thing i is.
+        self.canvas = torch.full(
+            (height, width), num_classes, dtype=torch.int32
+        )
+        self._seen: list[tuple[Box, Tensor]] = []
+
+    def add(self, tile: Tile, codes: Tensor) -> None:
+        """Add the result of a tile, (h, w); tiles come row by row.
+
+        Args:
+            tile (Tile): Where it is.
+            codes (Tensor): class + 1000 * number, stuff having number 0.
+        """
+        segments = codes.cpu().to(torch.int32).clone()
+        for code in segments.unique().tolist():
+            if code >= INSTANCE_OFFSET:
+                segments[segments == code] = -1 - self.groups.add()
+                self.classes.append(code % INSTANCE_OFFSET)
+        self._seen = [
+            seen for seen in self._seen if seen[0].bottom > tile.box.top
+        ]
+        for box, others in self._seen:
+            both = tile.box.common(box)
+            if all(both.size):
+                self._join(
+                    segments[both.within(tile.box)], others[both.within(box)]
+                )
+        self._seen.append((tile.box, segments))
+        whole = Box(0, 0, *self.canvas.shape)
+        self.canvas[tile.core.within(whole)] = segments[
+            tile.core.within(tile.box)
+        ]
+
+    def _join(self, own: Tensor, others: Tensor) -> None:
+        """Join things of two tiles by what is in both of them."""
+        things = (own < 0) & (others < 0)
+        pairs, counts = torch.stack([own[things], others[things]]).unique(
+            dim=1, return_counts=True
+        )
+        for (first, second), overlap in zip(
+            pairs.T.tolist(), counts.tolist(), strict=True
+        ):
+            joint = (own == first) | (others == second)
+            if (
+                self.classes[-1 - first] == self.classes[-1 - second]
+                and overlap / int(joint.sum()) > JOIN_IOU
+            ):
+                self.groups.join(-1 - first, -1 - second)
+
+    def result(self) -> Tensor:
+        """Return class + 1000 * number, int32, (height, width).
+
+        Things are numbered from 1 in the order of their tiles.
+        """
+        codes = torch.zeros(len(self.groups), dtype=torch.int32)
+        numbers: dict[int, int] = {}
+        things = self.canvas < 0
+        shown = (-1 - self.canvas[things]).unique().tolist()
+        # The first of a group may be shown only by others of it.
+        for thing in sorted(shown, key=self.groups.find):
+            group = self.groups.find(thing)
+            number = numbers.setdefault(group, len(numbers) + 1)
+            codes[thing] = self.classes[group] + INSTANCE_OFFSET * number
+        joined = self.canvas.clone()
+        joined[things] = codes[-1 - self.canvas[things]]
+        return joined
+
+
+class _Instance(NamedTuple):
+    number: int
+    label: int
+    score: Tensor
+    box: Box  # of what of it there is
+    mask: Tensor  # bool, in the box
+
+
+class InstanceMosaic:
+    """Collects instances of tiles and joins them across borders.
+
+    Until the end each mask takes the room of its box. The result has masks
+    as large as the picture, one for each instance.
+
+    Args:
+        height (int): Of the picture.
+        width (int): Of the picture.
+        score_thr (float): Instances of a tile with a lower score are dropped.
+    """
+
+    def __init__(
+        self, height: int, width: int, score_thr: float = 0.0
+    ) -> None:
+        self.size = (height, width)
+        self.score_thr = score_thr
+        self.groups = Groups()
+        self.instances: list[_Instance] = []
+        self._seen: list[tuple[Box, list[_Instance]]] = []
+
+    def add(self, tile: Tile, result: InstanceData) -> None:
+        """Add the instances of a tile; tiles come row by row.
+
+        Args:
+            tile (Tile): Where it is.
+            result (InstanceData): ``masks`` (N, h, w), ``labels``,
+                ``scores``.
+        """
+        result = result[result.scores >= self.score_thr].cpu()
+        own = [
+            _Instance(self.groups.add(), label, score, *_crop(mask, tile.box))
+            for mask, label, score in zip(
+                result.masks,
+                result.labels.tolist(),
+                result.scores,
+                strict=True,
+            )
+        ]
+        self._seen = [
+            seen for seen in self._seen if seen[0].bottom > tile.box.top
+        ]
+        for box, others in self._seen:
+            both = tile.box.common(box)
+            if all(both.size):
+                self._join(own, others, both)
+        self._seen.append((tile.box, own))
+        self.instances += own
+
+    def _join(
+        self, own: list[_Instance], others: list[_Instance], both: Box
+    ) -> None:
+        """Join instances of two tiles by what is in both of them."""
+        candidates = []
+        for first, second in itertools.product(own, others):
+            if first.label == second.label:
+                iou = _iou_within(first, second, both)
+                if iou > JOIN_IOU:
+                    candidates.append((iou, first.number, second.number))
+        taken = set()
+        for _, first, second in sorted(candidates, reverse=True):
+            if not taken & {first, second}:
+                taken |= {first, second}
+                self.groups.join(first, second)
+
+    def result(self) -> InstanceData:
+        """Return ``masks``, ``labels``, ``scores`` and ``bboxes``."""
+        groups: dict[int, list[_Instance]] = {}
+        for instance in self.instances:
+            group = self.groups.find(instance.number)
+            groups.setdefault(group, []).append(instance)
+        masks = torch.zeros(len(groups), *self.size, dtype=torch.bool)
+        whole = Box(0, 0, *self.size)
+        for mask, members in zip(masks, groups.values(), strict=True):
+            for member in members:
+                mask[member.box.within(whole)] |= member.mask
+        return InstanceData(
+            bboxes=mask2bbox(masks),
+            labels=torch.tensor(
+                [members[0].label for members in groups.values()],
+                dtype=torch.int64,
+            ),
+            scores=torch.tensor(
+                [
+                    max(float(member.score) for member in members)
+                    for members in groups.values()
+                ]
+            ),
+            masks=masks,
+        )
+
+
+def _crop(mask: Tensor, box: Box) -> tuple[Box, Tensor]:
+    """The smallest box around a mask that fills a box, and what is in it."""
+    rows, columns = mask.nonzero(as_tuple=True)
+    if not len(rows):
+        return Box(box.top, box.left, box.top, box.left), mask[:0, :0]
+    top, bottom = int(rows.min()), int(rows.max()) + 1
+    left, right = int(columns.min()), int(columns.max()) + 1
+    return (
+        Box(
+            box.top + top, box.left + left, box.top + bottom, box.left + right
+        ),
+        mask[top:bottom, left:right].clone(),
+    )
+
+
+def _iou_within(first: _Instance, second: _Instance, part: Box) -> float:
+    """IoU of what lies in a part of the picture; 0 if they do not meet."""
+    meeting = first.box.common(second.box).common(part)
+    if not all(meeting.size):
+        return 0.0
+    overlap = int(
+        (
+            first.mask[meeting.within(first.box)]
+            & second.mask[meeting.within(second.box)]
+        ).sum()
+    )
+    areas = 0
+    for instance in (first, second):
+        inside = instance.box.common(part)
+        areas += int(instance.mask[inside.within(instance.box)].sum())
+    return overlap / (areas - overlap)
+
+
+class Mosaic:
+    """The result of a picture, made tile by tile.
+
+    Args:
+        height (int): Of the picture.
+        width (int): Of the picture.
+        num_classes (int): Number of classes, K.
+        tasks (Sequence[str]): Which results.
+        score_thr (float): Instances of a tile with a lower score are dropped.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        num_classes: int,
+        tasks: Sequence[str],
+        score_thr: float,
+    ) -> None:
+        self.semantic = self.panoptic = self.instance = None
+        if 'semantic' in tasks:
+            self.semantic = SemanticMosaic(height, width, num_classes)
+        if 'panoptic' in tasks:
+            self.panoptic = PanopticMosaic(height, width, num_classes)
+        if 'instance' in tasks:
+            self.instance = InstanceMosaic(height, width, score_thr)
+        self.num_classes = num_classes
+
+    def add(self, tile: Tile, sample: DetDataSample) -> None:
+        """Add the results of a tile.
+
+        Args:
+            tile (Tile): Where it is; tiles come row by row.
+            sample (DetDataSample): With the results of all tasks, the
+                semantic one with its ``scores``.
+        """
+        if self.semantic:
+            self.semantic.add(tile, sample.pred_sem_seg.scores)
+        if self.panoptic:
+            self.panoptic.add(tile, sample.pred_panoptic_seg.sem_seg[0])
+        if self.instance:
+            self.instance.add(tile, sample.pred_instances)
+
+    def write(self, sample: DetDataSample) -> None:
+        """Write the joined results, on the CPU, into a sample."""
+        if self.semantic:
+            sample.pred_sem_seg = PixelData(
+                sem_seg=self.semantic.result()[None]
+            )
+            sample.pred_sem_seg.set_metainfo(dict(ignore_index=255))
+        if self.panoptic:
+            sample.pred_panoptic_seg = PixelData(
+                sem_seg=self.panoptic.result()[None]
+            )
+            sample.pred_panoptic_seg.set_metainfo(
+                dict(ignore_index=self.num_classes)
+            )
+        if self.instance:
+            sample.pred_instances = self.instance.result()

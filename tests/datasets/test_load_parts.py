@@ -1,0 +1,382 @@
+"""Ids from masks that may overlap, and from label maps."""
+
+import io
+
+import numpy as np
+import pytest
+from mmcv.transforms import Compose
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from projects.oneformer.datasets import (
+    EvalTargets,
+    LoadInstanceSegments,
+    LoadPanopticSegments,
+    LoadSegments,
+    LoadSemanticSegments,
+    TaskTargets,
+)
+from projects.oneformer.datasets.transforms.load_parts import (
+    encode_ids,
+    overlay,
+)
+from projects.oneformer.datasets.transforms.load_segments import decode_ids
+
+SIZE = (4, 6)
+A = np.array([[1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0], [0] * 6, [0] * 6])
+B = np.array([[0] * 6, [0, 0, 1, 1, 1, 0], [0, 0, 1, 1, 1, 0], [0] * 6])
+# Lies in A altogether.
+C = np.array([[0, 1, 0, 0, 0, 0], [0] * 6, [0] * 6, [0] * 6])
+
+
+def rle_of(mask: np.ndarray) -> dict:
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return dict(rle, counts=rle['counts'].decode())
+
+
+def results_of(*masks, **options) -> dict:
+    return dict(
+        img_path='a.jpg',
+        annotation='instance',
+        height=SIZE[0],
+        width=SIZE[1],
+        classes=('cat', 'dog'),
+        thing_classes=('cat', 'dog'),
+        supervised_tasks=('instance',),
+        segments_info=[
+            dict(
+                category=i % 2,
+                is_thing=True,
+                iscrowd=False,
+                segmentation=mask if isinstance(mask, list) else rle_of(mask),
+            )
+            for i, mask in enumerate(masks)
+        ],
+        **options,
+    )
+
+
+def drawn(*masks) -> list[np.ndarray]:
+    """Masks of the instance task, by way of the ids."""
+    results = dict(results_of(*masks), task='instance')
+    results = TaskTargets()(LoadSegments()(results))
+    return [mask.astype(int).tolist() for mask in results['gt_masks'].masks]
+
+
+# ------------------------------------------------------------------ instance
+
+
+def test_masks_are_drawn_as_they_are(monkeypatch):
+    assert drawn(A) == [A.tolist()]
+    assert drawn(C, B) == [C.tolist(), B.tolist()]
+
+
+def test_no_pixel_is_lost_where_masks_overlap():
+    assert drawn(A, B, C) == [A.tolist(), B.tolist(), C.tolist()]
+    assert drawn(C, A, B) == [C.tolist(), A.tolist(), B.tolist()]
+
+
+def test_equal_masks_are_two_objects():
+    assert drawn(A, A) == [A.tolist(), A.tolist()]
+
+
+def test_many_overlapping_masks_come_back_as_they_were():
+    rng = np.random.default_rng(0)
+    masks = rng.random((12, *SIZE)) < 0.4
+    assert drawn(*masks) == masks.astype(int).tolist()
+
+
+def test_regions_are_numbered_without_gaps_in_the_ids_of_a_segment():
+    results = LoadInstanceSegments()(results_of(A, B, C))
+    ids = decode_ids(results['gt_seg_map'])
+    for mask, segment in zip((A, B, C), results['segments_info'], strict=True):
+        assert np.isin(ids, segment['ids']).astype(int).tolist() == (
+            mask.tolist()
+        )
+        assert 'segmentation' not in segment
+    assert (ids == 0).sum() == 24 - (A | B).sum()
+
+
+def test_overlay_names_the_masks_of_each_region():
+    numbers, members = overlay([A > 0, B > 0], SIZE)
+    at = {who: numbers == n for n, who in members.items()}
+    assert at[frozenset({0, 1})].sum() == 1
+    assert at[frozenset({0})].sum() == 5
+    assert at[frozenset({1})].sum() == 5
+    assert len(members) == 3
+
+
+def test_polygons_are_filled_and_joined():
+    squares = [[0, 0, 2, 0, 2, 2, 0, 2], [4, 2, 6, 2, 6, 4, 4, 4]]
+    (mask,) = drawn(squares)
+    assert mask == [
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1],
+        [0, 0, 0, 0, 1, 1],
+    ]
+
+
+def test_run_lengths_may_be_plain_numbers():
+    results = results_of(A)
+    # Down the columns: 0, then runs of ones and zeros.
+    results['segments_info'][0]['segmentation'] = dict(
+        size=list(SIZE), counts=[0, 2, 22]
+    )
+    results = TaskTargets()(
+        LoadInstanceSegments()(dict(results, task='instance'))
+    )
+    mask = results['gt_masks'].masks[0]
+    assert np.argwhere(mask).tolist() == [[0, 0], [1, 0]]
+
+
+def test_a_picture_without_objects_has_an_empty_map():
+    results = LoadSegments()(results_of())
+    assert results['gt_seg_map'].shape == (*SIZE, 3)
+    assert not results['gt_seg_map'].any()
+    assert results['segments_info'] == []
+    assert results['seg_fields'] == ['gt_seg_map']
+
+
+def test_an_object_of_one_pixel_is_kept():
+    dot = np.zeros(SIZE, int)
+    dot[2, 3] = 1
+    assert drawn(A, dot) == [A.tolist(), dot.tolist()]
+
+
+def test_an_object_without_pixels_makes_no_mask():
+    assert drawn(np.zeros(SIZE, int), A) == [A.tolist()]
+
+
+def test_a_crowd_makes_no_mask():
+    results = dict(results_of(A, B), task='instance')
+    results['segments_info'][0]['iscrowd'] = True
+    masks = TaskTargets()(LoadSegments()(results))['gt_masks'].masks
+    assert masks.astype(int).tolist() == [B.tolist()]
+
+
+def test_transforms_of_a_label_map_keep_overlaps():
+    steps = [
+        LoadSegments(),
+        dict(type='mmdet.RandomFlip', prob=1.0),
+        dict(type='mmdet.RandomCrop', crop_size=(4, 4)),
+        TaskTargets(),
+    ]
+    results = dict(
+        results_of(A, B),
+        task='instance',
+        img=np.zeros((*SIZE, 3), np.uint8),
+        img_shape=SIZE,
+    )
+    np.random.seed(0)
+    results = Compose(steps)(results)
+    flipped = np.stack([A[:, ::-1], B[:, ::-1]])
+    windows = [flipped[..., i : i + 4].tolist() for i in range(3)]
+    assert results['gt_masks'].masks.astype(int).tolist() in windows
+
+
+@pytest.mark.parametrize(
+    ('segmentation', 'text'),
+    [
+        ([[1, 2]], 'cannot be drawn'),
+        (dict(size=[4, 6]), 'cannot be drawn'),
+        (dict(size=[6, 4], counts=[3, 3, 18]), 'one of its masks is (6, 4)'),
+    ],
+)
+def test_a_mask_that_cannot_be_drawn_names_the_picture(segmentation, text):
+    results = results_of(A)
+    results['segments_info'][0]['segmentation'] = segmentation
+    with pytest.raises(ValueError) as caught:
+        LoadInstanceSegments()(results)
+    assert str(caught.value).startswith('a.jpg ')
+    assert text in str(caught.value)
+
+
+def test_a_turned_picture_is_refused():
+    with pytest.raises(ValueError, match='turned as its EXIF tag says'):
+        LoadInstanceSegments()(results_of(A, ori_shape=SIZE[::-1]))
+
+
+def test_each_object_is_measured_by_all_of_its_regions():
+    results = EvalTargets()(LoadSegments()(results_of(A, B, C)))
+    assert 'segments_info' not in results
+    assert 'gt_seg_map' not in results
+    assert results['seg_fields'] == []
+    instances = results['instances']
+    for own, mask in zip(instances, (A, B, C), strict=True):
+        decoded = coco_mask.decode(own['mask'])
+        assert decoded.tolist() == mask.tolist()
+        assert type(own['mask']['counts']) is str
+    assert [own['bbox_label'] for own in instances] == [0, 1, 0]
+    assert [own['bbox'] for own in instances] == [
+        [0, 0, 3, 2],
+        [2, 1, 5, 3],
+        [1, 0, 2, 1],
+    ]
+    assert [own['ignore_flag'] for own in instances] == [0, 0, 0]
+
+
+# ------------------------------------------------------------------ semantic
+
+LABELS = np.array([[0, 0, 1], [255, 2, 1]], np.uint8)
+
+
+def semantic_results(path, picture, **options) -> dict:
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    picture.save(path)
+    width, height = picture.size
+    return dict(
+        {
+            'annotation': 'semantic',
+            'img_path': 'a.jpg',
+            'seg_map_path': str(path),
+            'height': height,
+            'width': width,
+            'label_of_value': [1, None, 0],
+            'ignore_index': 255,
+            'things': [0],
+            'classes': ('car', 'sky'),
+            'thing_classes': ('car',),
+            'supervised_tasks': ('semantic',),
+            'void': 'ignore',
+            'segments_info': [],
+        },
+        **options,
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'a.png'
+
+
+def test_every_class_that_a_png_shows_is_a_segment(path):
+    results = LoadSegments()(semantic_results(path, LABELS))
+    assert results['segments_info'] == [
+        dict(id=1, category=1, is_thing=False, iscrowd=False),
+        dict(id=3, category=0, is_thing=True, iscrowd=False),
+    ]
+    assert decode_ids(results['gt_seg_map']).tolist() == [
+        [1, 1, 0],
+        [0, 3, 0],
+    ]
+
+
+def test_targets_have_255_where_nothing_is_labelled(path):
+    results = dict(semantic_results(path, LABELS), task='semantic')
+    results = TaskTargets()(LoadSegments()(results))
+    assert results['gt_seg_map'].tolist() == [[0, 0, 255], [255, 0, 255]]
+    assert results['seg_fields'] == ['gt_seg_map']
+    assert results['gt_bboxes_labels'].tolist() == [1, 0]
+
+
+def test_void_can_be_background(path):
+    results = dict(
+        semantic_results(path, LABELS, void='background'), task='semantic'
+    )
+    assert 'gt_seg_map' not in TaskTargets()(LoadSegments()(results))
+
+
+def test_semantic_truth_has_labels_and_255(path):
+    results = EvalTargets()(LoadSegments()(semantic_results(path, LABELS)))
+    assert results['gt_seg_map'].tolist() == [[1, 1, 255], [255, 0, 255]]
+    assert results['gt_seg_map'].dtype == np.uint8
+    assert 'segments_info' not in results
+    assert 'instances' not in results
+
+
+def test_two_values_may_be_of_one_class(path):
+    results = dict(
+        semantic_results(path, LABELS, label_of_value=[0, 0, 1]),
+        task='semantic',
+    )
+    results = TaskTargets()(LoadSegments()(results))
+    assert results['gt_bboxes_labels'].tolist() == [0, 1]
+    assert results['gt_masks'].masks[0].tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+def test_the_values_of_a_palette_are_its_indices(path):
+    picture = Image.fromarray(LABELS)
+    picture.putpalette([number for i in range(256) for number in (i, 9, 77)])
+    results = LoadSegments()(semantic_results(path, picture))
+    assert [s['id'] for s in results['segments_info']] == [1, 3]
+
+
+def test_values_may_have_16_bits(path):
+    labels = LABELS.astype(np.uint16)
+    labels[1, 0] = 65535
+    results = semantic_results(path, labels, ignore_index=65535)
+    results = LoadSegments()(results)
+    assert [s['id'] for s in results['segments_info']] == [1, 3]
+
+
+def test_a_png_of_one_bit_has_two_values(path):
+    picture = Image.fromarray(np.array([[True, False]]))
+    results = semantic_results(path, picture, label_of_value=[0, 1])
+    results = LoadSegments()(results)
+    assert decode_ids(results['gt_seg_map']).tolist() == [[2, 1]]
+
+
+def test_a_png_without_a_labelled_pixel_has_no_segments(path):
+    results = dict(
+        semantic_results(path, np.full((2, 3), 255, np.uint8)),
+        task='semantic',
+    )
+    results = TaskTargets()(LoadSegments()(results))
+    assert len(results['gt_masks']) == 0
+    assert (results['gt_seg_map'] == 255).all()
+
+
+def test_a_value_that_is_no_class_is_named(path):
+    results = semantic_results(path, LABELS, label_of_value=[0, 1])
+    with pytest.raises(ValueError) as caught:
+        LoadSegments()(results)
+    assert f'{path} has the values [2]' in str(caught.value)
+    assert '0 to 1, and 255 where nothing is labelled' in str(caught.value)
+    assert 'png_classes, ignore_index and reduce_zero' in str(caught.value)
+
+
+def test_colours_are_refused(path):
+    colours = np.zeros((2, 3, 3), np.uint8)
+    with pytest.raises(ValueError) as caught:
+        LoadSegments()(semantic_results(path, colours))
+    assert 'one value per pixel, the label of its class' in str(caught.value)
+
+
+@pytest.mark.parametrize('keep', [0, 8, 40, 60, 400])
+def test_a_damaged_png_is_named(path, keep):
+    noise = np.random.default_rng(0).integers(0, 3, (40, 60)).astype(np.uint8)
+    results = semantic_results(path, noise)
+    buffer = io.BytesIO(path.read_bytes())
+    path.write_bytes(buffer.getvalue()[:keep])
+    with pytest.raises(ValueError, match=r'a\.png .*[Rr]estore the file'):
+        LoadSegments()(results)
+
+
+def test_a_missing_png_is_named_with_the_settings_to_check(path):
+    results = semantic_results(path, LABELS)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match='check data_root and data_pr'):
+        LoadSemanticSegments()(results)
+
+
+def test_a_label_map_of_another_size_than_the_picture_is_refused(path):
+    results = semantic_results(path, LABELS, ori_shape=(3, 2))
+    with pytest.raises(ValueError, match='turned as its EXIF tag says'):
+        LoadSegments()(results)
+
+
+# --------------------------------------------------------------------- both
+
+
+def test_the_kind_of_annotation_chooses_the_loader():
+    loaders = LoadSegments().loaders
+    assert isinstance(loaders['panoptic'], LoadPanopticSegments)
+    assert isinstance(loaders['instance'], LoadInstanceSegments)
+    assert isinstance(loaders['semantic'], LoadSemanticSegments)
+
+
+def test_encoded_ids_are_decoded_to_the_same():
+    ids = np.array([[0, 255, 256], [65535, 65536, 256**3 - 1]])
+    assert decode_ids(encode_ids(ids)).tolist() == ids.tolist()
