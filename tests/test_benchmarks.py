@@ -136,8 +136,8 @@ def test_the_cpu_table_is_written_with_its_machine(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     table = out.read_text()
-    # Three measurements of two kinds of logits, two recipes.
-    assert len(re.findall(r'^\| .* \|$', table, re.M)) == 1 + 6 + 2
+    # The header, three measurements of post-processing, two recipes.
+    assert len(re.findall(r'^\| .* \|$', table, re.M)) == 1 + 3 + 2
     assert 'COCO, drawn pictures' in table
     assert f'torch {torch.__version__}' in table
 
