@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from projects.oneformer.models import QueryMatcher
+from projects.oneformer.models.matcher import make_tables
 from projects.oneformer.models.oneformer_head import predict_masks
 from projects.oneformer.models.point_sampling import (
     sample_features,
@@ -72,7 +73,9 @@ def test_costs_and_matches_are_those_of_mmdet_at_the_same_points(seed, count):
     truth = InstanceData(
         labels=target.labels, masks=sample_masks(target.masks, matcher.points)
     )
-    cost = matcher.cost(scores[0], embeds[0], features[0], target)
+    cost = matcher.cost(
+        scores[0], embeds[0], make_tables(features[0], target), target
+    )
     expected_cost = sum(c(predicted, truth) for c in assigner.match_costs)
     torch.testing.assert_close(cost, expected_cost, atol=1e-4, rtol=1e-5)
 
@@ -89,7 +92,9 @@ def test_no_other_assignment_costs_less(seed, queries, count):
     matcher = FixedPoints()
     scores, embeds = make_prediction(1, queries)
     features, target = torch.randn(1, WIDTH, *FEATURE_SIZE), make_target(count)
-    cost = matcher.cost(scores[0], embeds[0], features[0], target)
+    cost = matcher.cost(
+        scores[0], embeds[0], make_tables(features[0], target), target
+    )
     ((match,),) = matcher([scores], [embeds], features, [target])
     assert len(match.queries) == len(match.targets) == min(queries, count)
 
@@ -117,7 +122,12 @@ def test_every_layer_and_image_is_matched_by_its_own_costs():
     assert [len(layer) for layer in matches] == [3, 3]
     for layer, (scores, embeds) in zip(matches, layers, strict=True):
         for i, match in enumerate(layer):
-            cost = matcher.cost(scores[i], embeds[i], features[i], targets[i])
+            cost = matcher.cost(
+                scores[i],
+                embeds[i],
+                make_tables(features[i], targets[i]),
+                targets[i],
+            )
             rows, columns = linear_sum_assignment(cost)
             assert match.queries.tolist() == rows.tolist()
             assert match.targets.tolist() == columns.tolist()

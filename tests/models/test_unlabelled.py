@@ -13,7 +13,7 @@ from projects.oneformer.models.criterion import (
     join_open_classes,
     leave_out_cells,
 )
-from projects.oneformer.models.matcher import Match
+from projects.oneformer.models.matcher import Match, make_tables
 from projects.oneformer.models.point_sampling import Unlabelled
 from tests import model_configs
 from tests.model_configs import build_model, data_sample, images, tiny_model
@@ -317,10 +317,16 @@ def test_costs_do_not_depend_on_what_is_not_labelled():
         other = InstanceData(labels=target.labels, masks=target.masks.clone())
         other.masks[:, :, :20] = bool(left)
         torch.manual_seed(3)
-        costs.append(matcher.cost(scores[0], embeds[0], own[0], other, open_))
+        costs.append(
+            matcher.cost(
+                scores[0], embeds[0], make_tables(own[0], other), other, open_
+            )
+        )
     assert costs[0].equal(costs[1])
     torch.manual_seed(3)
-    without = matcher.cost(scores[0], embeds[0], features[0], target)
+    without = matcher.cost(
+        scores[0], embeds[0], make_tables(features[0], target), target
+    )
     assert not without.equal(costs[0])
 
 

@@ -13,9 +13,8 @@ from torch.nn import functional as F
 from .non_finite import name_predictions, raise_first_non_finite
 from .point_sampling import (
     NO_PART,
+    PointTable,
     Unlabelled,
-    sample_features,
-    sample_masks,
 )
 
 
@@ -87,13 +86,16 @@ class QueryMatcher:
         device_type = mask_features.device.type
         unlabelled = unlabelled or [None] * len(targets)
         with torch.autocast(device_type, enabled=False):
+            # Once for all layers.
+            tables = [
+                make_tables(features, target)
+                for features, target in zip(
+                    mask_features, targets, strict=True
+                )
+            ]
             costs = [
                 self.cost(
-                    scores[i],
-                    embeds[i],
-                    mask_features[i],
-                    target,
-                    unlabelled[i],
+                    scores[i], embeds[i], tables[i], target, unlabelled[i]
                 )
                 for scores, embeds in zip(cls_scores, mask_embeds, strict=True)
                 for i, target in enumerate(targets)
@@ -124,7 +126,7 @@ class QueryMatcher:
         self,
         cls_scores: Tensor,
         mask_embeds: Tensor,
-        mask_features: Tensor,
+        tables: tuple[PointTable, PointTable] | None,
         target: InstanceData,
         unlabelled: Unlabelled | None = None,
     ) -> Tensor:
@@ -133,7 +135,9 @@ class QueryMatcher:
         Args:
             cls_scores (Tensor): Class logits, (Q, K + 1).
             mask_embeds (Tensor): Mask embeddings, (Q, C).
-            mask_features (Tensor): Features at stride 4, (C, H/4, W/4).
+            tables (tuple[PointTable, PointTable] | None): Of the features at
+                stride 4, (C, H/4, W/4), and of the masks of the target; None
+                without objects.
             target (InstanceData): ``labels`` (N,), ``masks`` (N, H, W).
             unlabelled (Unlabelled, optional): What is not labelled.
 
@@ -142,11 +146,11 @@ class QueryMatcher:
         """
         if len(target) == 0:
             return cls_scores.new_zeros((len(cls_scores), 0)).float()
-        points = self.draw_points(mask_features.device)
+        features, masks = tables
+        points = self.draw_points(mask_embeds.device)
         # Masks are linear in the features: sampling these is sampling those.
-        features = sample_features(mask_features.float(), points)  # (C, P)
-        logits = mask_embeds.float() @ features  # (Q, P)
-        truth = sample_masks(target.masks, points)  # (N, P)
+        logits = mask_embeds.float() @ features.sample(points)  # (Q, P)
+        truth = masks.sample(points)  # (N, P)
         if unlabelled is not None and unlabelled.pixels is not None:
             keep = ~unlabelled.at(points)
             logits = logits.masked_fill(~keep, NO_PART)
@@ -160,6 +164,15 @@ class QueryMatcher:
     def draw_points(self, device: torch.device) -> Tensor:
         """Draw uniform points in [0, 1], (P, 2)."""
         return torch.rand(self.num_points, 2, device=device)
+
+
+def make_tables(
+    mask_features: Tensor, target: InstanceData
+) -> tuple[PointTable, PointTable] | None:
+    """Lay out features (C, H/4, W/4) and masks of an image for sampling."""
+    if len(target) == 0:
+        return None
+    return PointTable(mask_features.float()), PointTable(target.masks)
 
 
 def pairwise_bce(logits: Tensor, truth: Tensor) -> Tensor:
