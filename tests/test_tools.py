@@ -121,7 +121,7 @@ spec = importlib.util.spec_from_file_location(
 compat = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(compat)
 compat.ensure_mmcv_ops()
-import mmdet.apis
+import mmdet.apis, mmdet.models
 before = {name.partition('.')[0] for name in sys.modules}
 import projects.oneformer
 after = {name.partition('.')[0] for name in sys.modules}
