@@ -111,7 +111,7 @@ def _read_file(path: Path, map_location, trust_pickle: bool) -> dict:
     with path.open('rb') as file:
         start = file.read(512)
     try:
-        if trust_pickle and start[:1] != b'{' and start[8:9] != b'{':
+        if trust_pickle and start[8:9] != b'{':
             content = _load_trusted(path, map_location)
         elif start.startswith(b'PK'):
             content = _load_torch(path, map_location)
