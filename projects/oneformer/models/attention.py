@@ -1,10 +1,10 @@
 """Multi-head attention that shares masks among heads and keys among tasks."""
 
-import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .dropout import can_be_lean
 from .dropout_attention import dropout_attention
 
 
@@ -61,8 +61,7 @@ class Attention(MultiheadAttention):
         k = self.split_heads(k)
         v = self.split_heads(v).expand(pictures, -1, -1, -1)
         dropout = attn.dropout if self.training else 0.0
-        lean = q.device.type == 'cpu' and not torch.compiler.is_compiling()
-        if dropout and attn_mask is None and lean:
+        if dropout and attn_mask is None and can_be_lean(q):
             mixed = dropout_attention(q, k, v, dropout)
         else:
             if attn_mask is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..compat import has_compiled_ops
 from .deformable_sampling import Levels, sample_grid, sample_rows
+from .dropout import Dropout
 
 # The backends of each type of device, the first that can is taken.
 PREFERENCES = dict(
@@ -262,6 +263,7 @@ class DeformableAttention(MultiScaleDeformableAttention):
                 f'backend must be one of {BACKENDS}, got {backend!r}.'
             )
         self.backend = backend
+        self.dropout = Dropout(self.dropout.p)
 
     def forward(
         self,

@@ -10,10 +10,12 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..tasks import TASKS, check_task
+from .feed_forward import use_lean_feed_forward
 from .fusion_head import semantic_result
 from .non_finite import NonFiniteError, NonFiniteGuard
 from .oneformer_head import PixelFeatures, predict_masks
 from .state_fitting import load_hook
+from .window_attention import use_lean_window_attention
 
 # Where the result of a task is found in a data sample.
 RESULT_FIELDS = dict(
@@ -96,6 +98,8 @@ class OneFormer(BaseDetector):
             )
 
         self.backbone = MODELS.build(backbone)
+        use_lean_feed_forward(self.backbone)
+        use_lean_window_attention(self.backbone)
         if neck is not None:
             self.neck = MODELS.build(neck)
         self.panoptic_head = MODELS.build(

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from . import recompute
 from .deformable_attention import DeformableAttention
 from .deformable_sampling import Levels
+from .feed_forward import use_lean_feed_forward
 
 # Pictures of one data set come in few sizes at a time.
 KEPT_SIZES = 4
@@ -62,6 +63,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             layer.self_attn = DeformableAttention(
                 backend=attention_backend, **layer.self_attn_cfg
             )
+        use_lean_feed_forward(self.encoder)
         self.with_cp = with_cp
         self.follow_autocast = follow_autocast
         self._geometries: OrderedDict[tuple, Geometry] = OrderedDict()

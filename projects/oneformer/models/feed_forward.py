@@ -1,0 +1,186 @@
+"""Two linear layers that keep their input for the gradient, and no more.
+
+What lies between them is four times as wide and kept up to three times
+(before and after the activation, and after dropout). In Swin and the pixel
+decoder that is a third of the memory of training.
+"""
+
+import torch
+from mmcv.cnn.bricks.transformer import FFN
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from .dropout import Dropout, draw_kept
+
+# Of the values between, per part of the tokens: what fits a cache.
+PART_BYTES = 2**20
+
+
+class FeedForward(FFN):
+    """mmcv's feed-forward network, leaner in the backward pass.
+
+    Arguments, parameters and their names are those of mmcv's module, with two
+    linear layers and ReLU or GELU between. On a CPU only the input is kept
+    and the first layer computed again; elsewhere the output of the first
+    layer is kept, and activation and dropout are computed again.
+    """
+
+    def forward(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
+        """Return input (or ``identity``) plus output, (..., C)."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return super().forward(x, identity)
+        (first, activation, inner_dropout), second, dropout = self.layers
+        out = feed_forward(
+            x,
+            first,
+            second,
+            gelu=isinstance(activation, nn.GELU),
+            dropout=inner_dropout.p if self.training else 0.0,
+        )
+        out = self.dropout_layer(self.gamma2(dropout(out)))
+        if not self.add_identity:
+            return out
+        return out + (x if identity is None else identity)
+
+
+def use_lean_feed_forward(module: nn.Module) -> None:
+    """Let all of mmcv's feed-forward networks in a module be the lean ones."""
+    for part in module.modules():
+        if type(part) is FFN and part.num_fcs == 2:
+            first, activation, dropout = part.layers[0]
+            exact = getattr(activation, 'approximate', 'none') == 'none'
+            if isinstance(activation, nn.ReLU | nn.GELU) and exact:
+                # It holds the same; only what it computes with differs.
+                part.__class__ = FeedForward
+                part.layers[2].__class__ = Dropout
+
+
+def feed_forward(
+    x: Tensor,
+    first: nn.Linear,
+    second: nn.Linear,
+    gelu: bool,
+    dropout: float,
+) -> Tensor:
+    """Apply linear layer, activation, dropout and linear layer.
+
+    Args:
+        x (Tensor): (..., C).
+        first (nn.Linear): From C to hidden channels.
+        second (nn.Linear): From hidden channels.
+        gelu (bool): GELU as activation, otherwise ReLU.
+        dropout (float): Share of the hidden values that is dropped.
+
+    Returns:
+        Tensor: (..., channels of ``second``).
+    """
+    tensors = [x, first.weight, first.bias, second.weight, second.bias]
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        tensors = [tensor.to(dtype) for tensor in tensors]
+    with torch.autocast(device, enabled=False):
+        return _FeedForward.apply(*tensors, gelu, dropout)
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight1, bias1, weight2, bias2, gelu, dropout):
+        tokens = x.reshape(-1, x.shape[-1])
+        shape = (len(tokens), len(weight1))
+        kept, share = _draw(shape, dropout, x.device)
+        out = x.new_empty(len(tokens), len(weight2))
+        linear = None  # output of the first layer, where it is kept
+        for part in _parts(shape, x):
+            linear = F.linear(tokens[part], weight1, bias1)
+            hidden = _activate(linear, gelu, kept, part)
+            torch.addmm(
+                bias2, hidden, weight2.T, alpha=1 / share, out=out[part]
+            )
+        if x.device.type == 'cpu':
+            linear = None
+        ctx.save_for_backward(x, weight1, bias1, weight2, kept, linear)
+        ctx.gelu, ctx.share = gelu, share
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight1, bias1, weight2, kept, linear = ctx.saved_tensors
+        grad = grad.reshape(-1, len(weight2))
+        tokens = x.reshape(-1, x.shape[-1])
+        grad_x = torch.empty_like(tokens)
+        grads = [torch.zeros_like(t) for t in (weight1, bias1, weight2)]
+        grad_weight1, grad_bias1, grad_weight2 = grads
+        for part in _parts((len(tokens), len(weight1)), x):
+            before = linear
+            if before is None:
+                before = F.linear(tokens[part], weight1, bias1)
+            hidden = _activate(before, ctx.gelu, kept, part)
+            grad_weight2.addmm_(grad[part].T, hidden, alpha=1 / ctx.share)
+            slope = grad[part] @ weight2
+            slope = _through_activation(
+                slope, before, hidden, ctx.gelu, kept, part
+            )
+            slope /= ctx.share
+            torch.mm(slope, weight1, out=grad_x[part])
+            grad_weight1.addmm_(slope.T, tokens[part])
+            grad_bias1 += slope.sum(0)
+        return (
+            grad_x.view_as(x),
+            grad_weight1,
+            grad_bias1,
+            grad_weight2,
+            grad.sum(0),
+            None,
+            None,
+        )
+
+
+def _draw(
+    shape: tuple[int, int], dropout: float, device: torch.device
+) -> tuple[Tensor | None, float]:
+    if dropout == 0:
+        return None, 1.0
+    if device.type == 'cpu':
+        return draw_kept(shape, dropout)
+    kept = torch.empty(shape, dtype=torch.uint8, device=device)
+    return kept.bernoulli_(1 - dropout), 1 - dropout
+
+
+def _parts(shape: tuple[int, int], x: Tensor) -> list[slice]:
+    """Divide the tokens, of which elsewhere a device takes all at once."""
+    tokens, width = shape
+    step = tokens
+    if x.device.type == 'cpu':
+        step = max(1, PART_BYTES // (width * x.element_size()))
+    return [
+        slice(start, start + step) for start in range(0, tokens, max(step, 1))
+    ]
+
+
+def _activate(
+    linear: Tensor, gelu: bool, kept: Tensor | None, part: slice
+) -> Tensor:
+    """Activation and dropout, without the factor that goes with it."""
+    hidden = F.gelu(linear) if gelu else linear.relu()
+    if kept is not None:
+        hidden *= kept[part].to(hidden.dtype)
+    return hidden
+
+
+def _through_activation(
+    slope: Tensor,
+    linear: Tensor,
+    hidden: Tensor,
+    gelu: bool,
+    kept: Tensor | None,
+    part: slice,
+) -> Tensor:
+    if not gelu:
+        # What was dropped is 0 as well.
+        return torch.ops.aten.threshold_backward(slope, hidden, 0)
+    if kept is not None:
+        slope *= kept[part].to(slope.dtype)
+    return torch.ops.aten.gelu_backward(slope, linear)
