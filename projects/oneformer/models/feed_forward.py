@@ -15,15 +15,17 @@ from .dropout import Dropout, draw_kept
 
 # Of the values between, per part of the tokens: what fits a cache.
 PART_BYTES = 2**20
+# So much of them is kept on a CPU, rather than computed again.
+KEPT_BYTES = 2**24
 
 
 class FeedForward(FFN):
     """mmcv's feed-forward network, leaner in the backward pass.
 
     Arguments, parameters and their names are those of mmcv's module, with two
-    linear layers and ReLU or GELU between. On a CPU only the input is kept
-    and the first layer computed again; elsewhere the output of the first
-    layer is kept, and activation and dropout are computed again.
+    linear layers and ReLU or GELU between. Of what is between, the output of
+    the first layer is kept, and activation and dropout are computed again; on
+    a CPU a large output is not kept either.
     """
 
     def forward(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
@@ -91,37 +93,36 @@ class _FeedForward(torch.autograd.Function):
         shape = (len(tokens), len(weight1))
         kept, share = _draw(shape, dropout, x.device)
         out = x.new_empty(len(tokens), len(weight2))
-        linear = None  # output of the first layer, where it is kept
+        size = shape[0] * shape[1] * x.element_size()
+        outputs = None  # of the first layer
+        if x.device.type != 'cpu' or size <= KEPT_BYTES:
+            outputs = F.linear(tokens, weight1, bias1)
         for part in _parts(shape, x):
-            linear = F.linear(tokens[part], weight1, bias1)
+            linear = _linear(tokens, weight1, bias1, outputs, part)
             hidden = _activate(linear, gelu, kept, part)
             torch.addmm(
                 bias2, hidden, weight2.T, alpha=1 / share, out=out[part]
             )
-        if x.device.type == 'cpu':
-            linear = None
-        ctx.save_for_backward(x, weight1, bias1, weight2, kept, linear)
+        ctx.save_for_backward(x, weight1, bias1, weight2, kept, outputs)
         ctx.gelu, ctx.share = gelu, share
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, weight1, bias1, weight2, kept, linear = ctx.saved_tensors
+        x, weight1, bias1, weight2, kept, outputs = ctx.saved_tensors
         grad = grad.reshape(-1, len(weight2))
         tokens = x.reshape(-1, x.shape[-1])
         grad_x = torch.empty_like(tokens)
         grads = [torch.zeros_like(t) for t in (weight1, bias1, weight2)]
         grad_weight1, grad_bias1, grad_weight2 = grads
         for part in _parts((len(tokens), len(weight1)), x):
-            before = linear
-            if before is None:
-                before = F.linear(tokens[part], weight1, bias1)
-            hidden = _activate(before, ctx.gelu, kept, part)
+            linear = _linear(tokens, weight1, bias1, outputs, part)
+            hidden = _activate(linear, ctx.gelu, kept, part)
             grad_weight2.addmm_(grad[part].T, hidden, alpha=1 / ctx.share)
             slope = grad[part] @ weight2
             slope = _through_activation(
-                slope, before, hidden, ctx.gelu, kept, part
+                slope, linear, hidden, ctx.gelu, kept, part
             )
             slope /= ctx.share
             torch.mm(slope, weight1, out=grad_x[part])
@@ -158,6 +159,18 @@ def _parts(shape: tuple[int, int], x: Tensor) -> list[slice]:
     return [
         slice(start, start + step) for start in range(0, tokens, max(step, 1))
     ]
+
+
+def _linear(
+    tokens: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    outputs: Tensor | None,
+    part: slice,
+) -> Tensor:
+    if outputs is not None:
+        return outputs[part]
+    return F.linear(tokens[part], weight, bias)
 
 
 def _activate(
