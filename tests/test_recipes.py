@@ -250,12 +250,10 @@ def test_pictures_are_augmented_as_in_the_reference(name, config, recipe):
         crop = CROPS[recipe.data]
         expected = [
             dict(
-                type='RandomChoiceResize',
+                type='RandomChoiceResizeCrop',
                 scales=list(scales),
-                keep_ratio=True,
-                backend='pillow',
+                crop_size=crop,
             ),
-            dict(type='RandomCrop', crop_size=crop),
             dict(type='SSDColorJitter'),
             flip,
         ]

@@ -8,6 +8,7 @@ from .load_parts import (
     LoadSemanticSegments,
 )
 from .load_segments import LoadPanopticSegments
+from .random_choice_resize_crop import RandomChoiceResizeCrop
 from .sample_task import SampleTask
 from .ssd_color_jitter import SSDColorJitter
 from .task_targets import TaskTargets
@@ -21,6 +22,7 @@ __all__ = [
     'LoadSegments',
     'LoadSemanticSegments',
     'LoadSemanticTruth',
+    'RandomChoiceResizeCrop',
     'SSDColorJitter',
     'SampleTask',
     'TaskTargets',

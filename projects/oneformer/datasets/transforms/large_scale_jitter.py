@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-import mmcv
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
+
+from .resized_crop import resized_crop, resized_id_crop
 
 
 @TRANSFORMS.register_module()
@@ -54,16 +56,17 @@ class LargeScaleJitter(BaseTransform):
         ratio = np.random.uniform(*self.ratio_range)
         scaled = self.scaled_size(results['img'].shape[:2], ratio)
         fraction = np.random.uniform()
-        offset = [
-            round(fraction * max(side - target, 0))
-            for side, target in zip(scaled, self.size, strict=True)
-        ]
-        results['img'] = self._apply(
-            results['img'], scaled, offset, 'bilinear', self.pad_value
+        offset, crop = [], []
+        for side, target in zip(scaled, self.size, strict=True):
+            offset.append(round(fraction * max(side - target, 0)))
+            crop.append(min(side, target))
+        where = scaled, tuple(offset), tuple(crop)
+        results['img'] = self.pad(
+            resized_crop(results['img'], *where), self.pad_value
         )
         if 'gt_seg_map' in results:
-            results['gt_seg_map'] = self._apply(
-                results['gt_seg_map'], scaled, offset, 'nearest', 0
+            results['gt_seg_map'] = self.pad(
+                resized_id_crop(results['gt_seg_map'], *where), 0
             )
         results['img_shape'] = results['img'].shape[:2]
         return results
@@ -78,31 +81,18 @@ class LargeScaleJitter(BaseTransform):
         )
         return tuple(max(round(side * factor), 1) for side in size)
 
-    def _apply(
-        self,
-        picture: np.ndarray,
-        scaled: tuple[int, int],
-        offset: list[int],
-        interpolation: str,
-        pad_value: int,
-    ) -> np.ndarray:
-        picture = mmcv.imresize(
-            picture,
-            scaled[::-1],
-            interpolation=interpolation,
-            backend='pillow',
-        )
-        rows, columns = (
-            slice(start, start + length)
-            for start, length in zip(offset, self.size, strict=True)
-        )
-        return mmcv.impad(
-            picture[rows, columns],
-            shape=self.size,
-            # A single number would pad the first channel and leave 0 in the
-            # others.
-            pad_val=(pad_value,) * 3,
-        )
+    def pad(self, picture: np.ndarray, value: int) -> np.ndarray:
+        """Return a picture with ``value`` at the bottom and right."""
+        height, width = picture.shape[:2]
+        if picture.ndim == 2:
+            padded = np.full(self.size, value, picture.dtype)
+            padded[:height, :width] = picture
+            return padded
+        # Channel by channel, as the model takes it: packing need not copy.
+        planes = np.full((picture.shape[2], *self.size), value, picture.dtype)
+        for plane, channel in zip(planes, cv2.split(picture), strict=True):
+            plane[:height, :width] = channel
+        return planes.transpose(1, 2, 0)
 
     def __repr__(self) -> str:
         return (

@@ -106,8 +106,9 @@ def _table(factor: float = 1.0, shift: float = 0.0) -> np.ndarray:
 
 
 def _map_hsv(img: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
-    hsv = cv2.cvtColor(img, cv2.COLOR_BGR2HSV)
-    hsv[..., channel] = table.astype(np.uint8)[hsv[..., channel]]
+    tables = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, 2)
+    tables[:, 0, channel] = table
+    hsv = cv2.LUT(cv2.cvtColor(img, cv2.COLOR_BGR2HSV), tables)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
 
