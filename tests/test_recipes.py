@@ -258,8 +258,7 @@ def test_pictures_are_augmented_as_in_the_reference(name, config, recipe):
             flip,
         ]
         if recipe.data != 'cityscapes':
-            pad = dict(type='Pad', size=crop, pad_val=dict(img=128, seg=0))
-            expected.append(pad)
+            expected.append(dict(type='PadToSize', size=crop))
     loaded, augmented = pipeline[:2], pipeline[2:-4]
     assert [step.type for step in loaded] == [
         'LoadImageFromFile',
@@ -733,11 +732,11 @@ def test_clipping_limits_the_norm_of_all_gradients_together():
 
 def test_instances_of_mapillary_can_be_drawn_by_an_option():
     config = load_config('oneformer_swin-l_mapillary')
-    step = 'train_dataloader.dataset.pipeline.7.probs'
+    step = 'train_dataloader.dataset.pipeline.6.probs'
     config.merge_from_dict(
         {f'{step}.{task}': prob for task, prob in ALL_TASKS.items()}
     )
-    found = config.train_dataloader.dataset.pipeline[7]
+    found = config.train_dataloader.dataset.pipeline[6]
     assert found == dict(type='SampleTask', probs=ALL_TASKS)
 
 

@@ -88,7 +88,7 @@ train_pipeline = [
     ),
     dict(type='SSDColorJitter'),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='Pad', size=(size, size), pad_val=dict(img=128, seg=0)),
+    dict(type='PadToSize', size=(size, size)),
     *_base_.target_pipeline,
 ]
 test_pipeline = _base_.test_pipeline

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
+from .pad_to_size import pad
 from .resized_crop import resized_crop, resized_id_crop
 
 
@@ -61,13 +61,11 @@ class LargeScaleJitter(BaseTransform):
             offset.append(round(fraction * max(side - target, 0)))
             crop.append(min(side, target))
         where = scaled, tuple(offset), tuple(crop)
-        results['img'] = self.pad(
-            resized_crop(results['img'], *where), self.pad_value
-        )
+        img = resized_crop(results['img'], *where)
+        results['img'] = pad(img, self.size, self.pad_value)
         if 'gt_seg_map' in results:
-            results['gt_seg_map'] = self.pad(
-                resized_id_crop(results['gt_seg_map'], *where), 0
-            )
+            ids = resized_id_crop(results['gt_seg_map'], *where)
+            results['gt_seg_map'] = pad(ids, self.size, 0)
         results['img_shape'] = results['img'].shape[:2]
         return results
 
@@ -80,19 +78,6 @@ class LargeScaleJitter(BaseTransform):
             for side, target in zip(size, self.size, strict=True)
         )
         return tuple(max(round(side * factor), 1) for side in size)
-
-    def pad(self, picture: np.ndarray, value: int) -> np.ndarray:
-        """Return a picture with ``value`` at the bottom and right."""
-        height, width = picture.shape[:2]
-        if picture.ndim == 2:
-            padded = np.full(self.size, value, picture.dtype)
-            padded[:height, :width] = picture
-            return padded
-        # Channel by channel, as the model takes it: packing need not copy.
-        planes = np.full((picture.shape[2], *self.size), value, picture.dtype)
-        for plane, channel in zip(planes, cv2.split(picture), strict=True):
-            plane[:height, :width] = channel
-        return planes.transpose(1, 2, 0)
 
     def __repr__(self) -> str:
         return (

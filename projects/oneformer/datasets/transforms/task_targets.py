@@ -60,12 +60,11 @@ class TaskTargets(BaseTransform):
         else:
             numbers = number_ids(coded, ids)
             place = {number: i for i, number in enumerate(ids, 1)}
-        starts = numbers.ravel()[run_starts(numbers)]
-        present = np.bincount(starts, minlength=max(place.values(), default=0) + 1) > 0
+        present = set(numbers.ravel()[run_starts(numbers)].tolist())
         labels: list[int] = []
         regions: list[list[int]] = []  # of each mask, places in ids
         for segment in segments:
-            own = [place[n] for n in ids_of(segment) if present[place[n]]]
+            own = [place[n] for n in ids_of(segment) if place[n] in present]
             if not own:
                 continue
             label = segment['category']
