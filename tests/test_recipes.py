@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS, PARAM_SCHEDULERS
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
@@ -855,3 +856,17 @@ def test_the_precision_can_be_chosen_on_the_command_line(
     train_tool['use_float32'](config)
     assert wrapper.type == 'OptimWrapper'
     assert not {'dtype', 'loss_scale'} & set(wrapper)
+
+
+def test_the_page_of_configs_says_how_to_change_the_size(tmp_path):
+    page = (CONFIGS.parent / 'docs' / 'configs.md').read_text()
+    (example,) = re.findall('```python\n(.*?)```', page, re.DOTALL)
+    path = tmp_path / 'smaller.py'
+    path.write_text(example.replace("'./", f"'{CONFIGS}/"))
+    pipeline = Config.fromfile(path).train_dataloader.dataset.pipeline
+    crop, pad = pipeline[2], pipeline[5]
+    assert crop.type == 'RandomChoiceResizeCrop'
+    assert crop.crop_size == (384, 384)
+    assert (len(crop.scales), crop.scales[0]) == (16, (1536, 192))
+    assert crop.scales[-1] == (1536, 768)
+    assert pad == dict(type='PadToSize', size=(384, 384))
