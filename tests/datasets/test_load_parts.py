@@ -387,15 +387,15 @@ def panoptic_results(path, ids: np.ndarray) -> dict:
     )
 
 
-@pytest.mark.parametrize('count', [1, 254, 255, 300])
-def test_ids_are_numbered_if_255_are_enough(path, count):
+@pytest.mark.parametrize('count', [1, 253, 254, 300])
+def test_ids_are_numbered_if_254_are_enough(path, count):
     rng = np.random.default_rng(0)
     known = rng.choice(256**3 - 2, count, replace=False) + 1
     ids = rng.permutation(np.resize(known, 600)).reshape(20, 30)
     before = panoptic_results(path, ids)
     results = LoadSegments()(dict(before))
     numbers = results['gt_seg_map']
-    if count < 255:  # with the one that the PNG does not show
+    if count < 254:  # with the one that the PNG does not show
         assert numbers.shape == (20, 30)
         assert numbers.dtype == np.uint8
         assert [own['id'] for own in results['segments_info']] == [
@@ -417,6 +417,18 @@ def test_ids_of_no_segment_are_numbered_0(path):
     assert [own['ids'] for own in results['segments_info']] == [
         *([1], [2], [3], [4])
     ]
+
+
+def test_what_mmcv_pads_with_by_default_is_void(path):
+    results = panoptic_results(path, np.array([[7, 300], [7, 7]]))
+    results.update(img=np.zeros((2, 2, 3), np.uint8), void='ignore')
+    pad = dict(type='mmcv.Pad', size=(3, 2))
+    results = Compose([LoadSegments(), pad, TaskTargets()])(results)
+    assert results['gt_masks'].masks.tolist() == [
+        [[1, 0, 0], [1, 1, 0]],
+        [[0, 1, 0], [0, 0, 0]],
+    ]
+    assert results['gt_seg_map'].tolist() == [[0, 0, 255], [0, 0, 255]]
 
 
 @pytest.mark.parametrize('chosen', [[0, 1, 2, 3], [3, 1], [2]])

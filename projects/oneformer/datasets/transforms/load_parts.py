@@ -22,15 +22,15 @@ class LoadSegments(BaseTransform):
     :class:`LoadSemanticSegments`, so that one pipeline serves all datasets.
 
     The ids are numbered from 1, so that a map of one channel holds them. Only
-    where there are more than 255 they stay coded in three.
+    where there are more than 254 they stay coded in three.
 
     Required Keys: ``annotation`` and those of the transform it chooses.
 
     Added Keys: ``gt_seg_map`` (np.uint8, (H, W), or (H, W, 3) with more than
-    255 ids), ``seg_fields``.
+    254 ids), ``seg_fields``.
 
     Modified Keys: ``segments_info`` (each with ``ids``, its numbers in
-    ``gt_seg_map``; with more than 255 ids as the chosen transform has it).
+    ``gt_seg_map``; with more than 254 ids as the chosen transform has it).
 
     Args:
         backend_args (dict, optional): File backend of mmengine.

@@ -176,7 +176,8 @@ def _places(found: np.ndarray, ids: list[int]) -> np.ndarray:
 def renumber_segments(results: dict) -> dict:
     """Number the ids of a sample from 1, so that one channel holds them.
 
-    With more than 255 ids the sample stays as it is.
+    With more than 254 ids the sample stays as it is: 255 remains free for
+    transforms that fill with it what has no segment.
 
     Args:
         results (dict): ``gt_seg_map`` (ids as :func:`decode_ids` reads them)
@@ -185,7 +186,7 @@ def renumber_segments(results: dict) -> dict:
     """
     segments = results['segments_info']
     ids = sorted({number for own in segments for number in ids_of(own)})
-    if len(ids) <= 255:
+    if len(ids) < 255:
         places = {number: i for i, number in enumerate(ids, 1)}
         results['gt_seg_map'] = number_ids(results['gt_seg_map'], ids)
         results['segments_info'] = [
