@@ -38,16 +38,7 @@ class PadToSize(BaseTransform):
     def __init__(
         self, size: tuple[int, int], img_value: int = 128, seg_value: int = 0
     ) -> None:
-        if (
-            not isinstance(size, Sequence)
-            or len(size) != 2
-            or not all(isinstance(side, int) and side > 0 for side in size)
-        ):
-            raise ValueError(
-                'Expected two whole numbers above 0, width and height, as '
-                f'size of PadToSize, got {size!r}.'
-            )
-        self.size = tuple(size)
+        self.size = check_sides('size of PadToSize', size)
         self.img_value = img_value
         self.seg_value = seg_value
 
@@ -98,3 +89,20 @@ def pad(picture: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray:
     for plane, channel in zip(planes, channels, strict=True):
         plane[:height, :width] = channel
     return planes.transpose(1, 2, 0)
+
+
+def check_sides(name: str, value: Sequence[int]) -> tuple[int, int]:
+    """Return ``value`` as a tuple if it is two lengths in pixels.
+
+    Raises:
+        ValueError: If it is something else; the message says ``name``.
+    """
+    if (
+        not isinstance(value, Sequence)
+        or len(value) != 2
+        or not all(isinstance(side, int) and side > 0 for side in value)
+    ):
+        raise ValueError(
+            f'Expected two whole numbers above 0 as {name}, got {value!r}.'
+        )
+    return tuple(value)

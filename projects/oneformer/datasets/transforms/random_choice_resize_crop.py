@@ -7,6 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
+from .pad_to_size import check_sides
 from .resized_crop import resized_crop, resized_id_crop
 
 
@@ -50,8 +51,10 @@ class RandomChoiceResizeCrop(BaseTransform):
     ) -> None:
         if not scales:
             raise ValueError('Expected at least one scale, got none.')
-        self.scales = [_pair('each of scales', scale) for scale in scales]
-        self.crop_size = _pair('crop_size', crop_size)
+        self.scales = [
+            check_sides('each of scales', scale) for scale in scales
+        ]
+        self.crop_size = check_sides('crop_size', crop_size)
 
     def transform(self, results: dict) -> dict:
         """Resize and crop the picture and the ids of ``results``."""
@@ -107,15 +110,3 @@ def record_homography(
     if before is not None:
         resize = resize @ before
     results['homography_matrix'] = crop @ resize
-
-
-def _pair(name: str, value: Sequence) -> tuple[int, int]:
-    if (
-        not isinstance(value, Sequence)
-        or len(value) != 2
-        or not all(isinstance(side, int) and side > 0 for side in value)
-    ):
-        raise ValueError(
-            f'Expected two whole numbers above 0 as {name}, got {value!r}.'
-        )
-    return tuple(value)
