@@ -91,10 +91,17 @@ def test_the_size_is_that_of_the_last_transform_that_fixes_it(tool):
         dataset = dict(dataset=dict(pipeline=list(pipeline)))
         return Config(dict(train_dataloader=dict(dataset=dataset)))
 
-    crop = dict(type='RandomCrop', crop_size=(300, 400))
-    pad = dict(type='Pad', size=(512, 640), pad_val=dict(img=0))
+    # Width first, in all but the last.
+    crop = dict(type='RandomCrop', crop_size=(400, 300))
+    pad = dict(type='Pad', size=(640, 512), pad_val=dict(img=0))
     assert tool.training_size(config(crop, pad)) == (512, 640)
     assert tool.training_size(config(crop)) == (300, 400)
+    crop = dict(type='RandomChoiceResizeCrop', crop_size=(400, 300))
+    pad = dict(type='PadToSize', size=(640, 512))
+    assert tool.training_size(config(crop, pad)) == (512, 640)
+    assert tool.training_size(config(crop)) == (300, 400)
+    jitter = dict(type='LargeScaleJitter', size=(300, 400))
+    assert tool.training_size(config(jitter)) == (300, 400)
     with pytest.raises(ValueError, match='--size HEIGHT WIDTH'):
         tool.training_size(config(dict(type='RandomFlip', prob=0.5)))
 

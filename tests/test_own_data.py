@@ -6,7 +6,9 @@ import json
 import logging
 import re
 import runpy
+import shlex
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -107,7 +109,12 @@ def lay_out(drawn: Path, name: str) -> None:
 
 def small(name: str) -> Config:
     """Return an example for two steps of a small model."""
-    config = shrink(load_config(f'oneformer_swin-t_own-{name}'))
+    return shorten(load_config(f'oneformer_swin-t_own-{name}'), name)
+
+
+def shorten(config: Config, name: str) -> Config:
+    """Change the config of an example to two steps of a small model."""
+    config = shrink(config)
     config.train_cfg.update(max_iters=2, val_interval=2)
     config.default_hooks.checkpoint.interval = 2
     config.default_hooks.logger.interval = 1
@@ -216,6 +223,54 @@ def test_an_example_trains_and_is_measured(name, train):
     )
     assert checkpoint['meta']['tasks'] == TASKS[name]
     assert tuple(checkpoint['meta']['dataset_meta']['classes']) == classes
+
+
+def commands() -> list[list[str]]:
+    """The shell commands of the page, in its order."""
+    page = (ROOT / 'docs/own_data.md').read_text().replace('\\\n', ' ')
+    blocks = re.findall('```bash\n(.*?)```', page, re.DOTALL)
+    return [
+        shlex.split(line) for block in blocks for line in block.splitlines()
+    ]
+
+
+def test_the_shell_commands_of_the_page_run(tmp_path, monkeypatch):
+    """As they are written, with few pictures and steps of a small model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    for folder in ('configs', 'tools'):
+        Path(folder).symlink_to(ROOT / folder)
+    import _cli
+
+    def run(program: str, *command: str) -> None:
+        assert program == 'python'
+        monkeypatch.setattr(sys, 'argv', list(command))
+        runpy.run_path(command[0], run_name='__main__')
+
+    def load_small(path: str, overrides: dict) -> Config:
+        config = shorten(read(path, overrides), 'panoptic')
+        config.visualizer.name = command[1]
+        config.work_dir = None
+        return config
+
+    read, found = _cli.load_config, []
+    monkeypatch.setattr(_cli, 'load_config', load_small)
+    monkeypatch.setattr(
+        TaskTableHook, '_print', lambda self, metrics: found.append(metrics)
+    )
+    train, test, draw = commands()
+    run(*draw, '--train', '4', '--val', '2')
+    for split in ('train', 'val'):
+        path = Path(f'data/mine/annotations/panoptic_{split}.json')
+        rename(path, RENAMED['panoptic'])
+    command = train
+    run(*train)
+    last = read(train[2], {}).train_cfg.max_iters
+    assert test[-1].endswith(f'/iter_{last}.pth')
+    command = test
+    run(*test[:-1], test[-1].replace(f'iter_{last}', 'iter_2'))
+    trained, tested = found
+    assert trained.keys() == tested.keys() >= set(METRICS.values())
 
 
 @pytest.mark.parametrize('name', ['instance', 'semantic'])

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS, PARAM_SCHEDULERS
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
@@ -250,18 +251,15 @@ def test_pictures_are_augmented_as_in_the_reference(name, config, recipe):
         crop = CROPS[recipe.data]
         expected = [
             dict(
-                type='RandomChoiceResize',
+                type='RandomChoiceResizeCrop',
                 scales=list(scales),
-                keep_ratio=True,
-                backend='pillow',
+                crop_size=crop,
             ),
-            dict(type='RandomCrop', crop_size=crop),
             dict(type='SSDColorJitter'),
             flip,
         ]
         if recipe.data != 'cityscapes':
-            pad = dict(type='Pad', size=crop, pad_val=dict(img=128, seg=0))
-            expected.append(pad)
+            expected.append(dict(type='PadToSize', size=crop))
     loaded, augmented = pipeline[:2], pipeline[2:-4]
     assert [step.type for step in loaded] == [
         'LoadImageFromFile',
@@ -735,11 +733,11 @@ def test_clipping_limits_the_norm_of_all_gradients_together():
 
 def test_instances_of_mapillary_can_be_drawn_by_an_option():
     config = load_config('oneformer_swin-l_mapillary')
-    step = 'train_dataloader.dataset.pipeline.7.probs'
+    step = 'train_dataloader.dataset.pipeline.6.probs'
     config.merge_from_dict(
         {f'{step}.{task}': prob for task, prob in ALL_TASKS.items()}
     )
-    found = config.train_dataloader.dataset.pipeline[7]
+    found = config.train_dataloader.dataset.pipeline[6]
     assert found == dict(type='SampleTask', probs=ALL_TASKS)
 
 
@@ -858,3 +856,17 @@ def test_the_precision_can_be_chosen_on_the_command_line(
     train_tool['use_float32'](config)
     assert wrapper.type == 'OptimWrapper'
     assert not {'dtype', 'loss_scale'} & set(wrapper)
+
+
+def test_the_page_of_configs_says_how_to_change_the_size(tmp_path):
+    page = (CONFIGS.parent / 'docs' / 'configs.md').read_text()
+    (example,) = re.findall('```python\n(.*?)```', page, re.DOTALL)
+    path = tmp_path / 'smaller.py'
+    path.write_text(example.replace("'./", f"'{CONFIGS}/"))
+    pipeline = Config.fromfile(path).train_dataloader.dataset.pipeline
+    crop, pad = pipeline[2], pipeline[5]
+    assert crop.type == 'RandomChoiceResizeCrop'
+    assert crop.crop_size == (384, 384)
+    assert (len(crop.scales), crop.scales[0]) == (16, (1536, 192))
+    assert crop.scales[-1] == (1536, 768)
+    assert pad == dict(type='PadToSize', size=(384, 384))

@@ -1,5 +1,6 @@
 """Large-scale jitter: sizes, places, and the pixels of Pillow."""
 
+import mmcv
 import numpy as np
 import pytest
 from PIL import Image
@@ -142,6 +143,40 @@ def test_pixels_are_those_of_pillow(monkeypatch, ratio):
         expected = np.asarray(expected)[:64, :64]
         found = results[key][: expected.shape[0], : expected.shape[1]]
         assert (found == expected).all()
+
+
+@pytest.mark.parametrize('size', [(97, 61), (50, 120), (20, 21)])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_the_result_is_that_of_resizing_cropping_and_padding(size, channels):
+    before = dict(img=picture_of(*size)[:, ::-1, ::-1])
+    before['gt_seg_map'] = coordinates(*size)
+    if channels == 1:
+        before['gt_seg_map'] = before['gt_seg_map'][:, ::-1, 1]
+    jitter = LargeScaleJitter((64, 80))
+    for seed in range(20):
+        np.random.seed(seed)
+        ratio, fraction = np.random.uniform(0.1, 2.0), np.random.uniform()
+        scaled = jitter.scaled_size(size, ratio)
+        top, left = (
+            round(fraction * max(side - target, 0))
+            for side, target in zip(scaled, (64, 80), strict=True)
+        )
+        np.random.seed(seed)
+        results = jitter(dict(before))
+        for key, method, value in (
+            ('img', 'bilinear', 128),
+            ('gt_seg_map', 'nearest', 0),
+        ):
+            expected = mmcv.imresize(
+                before[key],
+                scaled[::-1],
+                interpolation=method,
+                backend='pillow',
+            )[top : top + 64, left : left + 80]
+            if expected.ndim == 3:
+                value = (value,) * 3
+            expected = mmcv.impad(expected, shape=(64, 80), pad_val=value)
+            assert (results[key] == expected).all(), (seed, key)
 
 
 def test_ids_are_never_mixed(monkeypatch):

@@ -132,7 +132,7 @@ def test_run_lengths_may_be_plain_numbers():
 
 def test_a_picture_without_objects_has_an_empty_map():
     results = LoadSegments()(results_of())
-    assert results['gt_seg_map'].shape == (*SIZE, 3)
+    assert results['gt_seg_map'].shape == SIZE
     assert not results['gt_seg_map'].any()
     assert results['segments_info'] == []
     assert results['seg_fields'] == ['gt_seg_map']
@@ -254,13 +254,11 @@ def path(tmp_path):
 def test_every_class_that_a_png_shows_is_a_segment(path):
     results = LoadSegments()(semantic_results(path, LABELS))
     assert results['segments_info'] == [
-        dict(id=1, category=1, is_thing=False, iscrowd=False),
-        dict(id=3, category=0, is_thing=True, iscrowd=False),
+        dict(id=1, category=1, is_thing=False, iscrowd=False, ids=[1]),
+        dict(id=3, category=0, is_thing=True, iscrowd=False, ids=[2]),
     ]
-    assert decode_ids(results['gt_seg_map']).tolist() == [
-        [1, 1, 0],
-        [0, 3, 0],
-    ]
+    assert results['gt_seg_map'].tolist() == [[1, 1, 0], [0, 2, 0]]
+    assert results['gt_seg_map'].dtype == np.uint8
 
 
 def test_targets_have_255_where_nothing_is_labelled(path):
@@ -315,7 +313,7 @@ def test_a_png_of_one_bit_has_two_values(path):
     picture = Image.fromarray(np.array([[True, False]]))
     results = semantic_results(path, picture, label_of_value=[0, 1])
     results = LoadSegments()(results)
-    assert decode_ids(results['gt_seg_map']).tolist() == [[2, 1]]
+    assert results['gt_seg_map'].tolist() == [[2, 1]]
 
 
 def test_a_png_without_a_labelled_pixel_has_no_segments(path):
@@ -368,6 +366,94 @@ def test_a_label_map_of_another_size_than_the_picture_is_refused(path):
 
 
 # --------------------------------------------------------------------- both
+
+
+def panoptic_results(path, ids: np.ndarray) -> dict:
+    """A panoptic annotation with a segment per id, and one more."""
+    Image.fromarray(encode_ids(ids)).save(path)
+    shown = sorted(set(ids.ravel().tolist()) - {0})
+    segments = [
+        dict(id=number, category=i % 3, is_thing=True, iscrowd=False)
+        for i, number in enumerate([*shown, 256**3 - 1])
+    ]
+    return dict(
+        annotation='panoptic',
+        img_path='a.jpg',
+        seg_map_path=str(path),
+        height=ids.shape[0],
+        width=ids.shape[1],
+        segments_info=segments,
+        task='panoptic',
+    )
+
+
+@pytest.mark.parametrize('count', [1, 253, 254, 300])
+def test_ids_are_numbered_if_254_are_enough(path, count):
+    rng = np.random.default_rng(0)
+    known = rng.choice(256**3 - 2, count, replace=False) + 1
+    ids = rng.permutation(np.resize(known, 600)).reshape(20, 30)
+    before = panoptic_results(path, ids)
+    results = LoadSegments()(dict(before))
+    numbers = results['gt_seg_map']
+    if count < 254:  # with the one that the PNG does not show
+        assert numbers.shape == (20, 30)
+        assert numbers.dtype == np.uint8
+        assert [own['id'] for own in results['segments_info']] == [
+            own['id'] for own in before['segments_info']
+        ]
+    else:
+        assert (decode_ids(numbers) == ids).all()
+        assert results['segments_info'] == before['segments_info']
+    # One mask each, either way.
+    masks = TaskTargets()(results)['gt_masks'].masks
+    assert (masks == (ids == np.unique(ids)[:, None, None])).all()
+
+
+def test_ids_of_no_segment_are_numbered_0(path):
+    results = panoptic_results(path, np.array([[7, 300, 70000], [7, 9, 9]]))
+    del results['segments_info'][1]
+    results = LoadSegments()(results)
+    assert results['gt_seg_map'].tolist() == [[1, 2, 3], [1, 0, 0]]
+    assert [own['ids'] for own in results['segments_info']] == [
+        *([1], [2], [3], [4])
+    ]
+
+
+def test_what_mmcv_pads_with_by_default_is_void(path):
+    results = panoptic_results(path, np.array([[7, 300], [7, 7]]))
+    results.update(img=np.zeros((2, 2, 3), np.uint8), void='ignore')
+    pad = dict(type='mmcv.Pad', size=(3, 2))
+    results = Compose([LoadSegments(), pad, TaskTargets()])(results)
+    assert results['gt_masks'].masks.tolist() == [
+        [[1, 0, 0], [1, 1, 0]],
+        [[0, 1, 0], [0, 0, 0]],
+    ]
+    assert results['gt_seg_map'].tolist() == [[0, 0, 255], [0, 0, 255]]
+
+
+@pytest.mark.parametrize('chosen', [[0, 1, 2, 3], [3, 1], [2]])
+def test_numbers_of_one_channel_make_the_same_targets(chosen):
+    masks = np.random.default_rng(1).random((4, *SIZE)) < 0.4
+    results = results_of(*masks[chosen], void='ignore', task='instance')
+    coded = TaskTargets()(LoadInstanceSegments()(dict(results)))
+    numbered = TaskTargets()(LoadSegments()(dict(results)))
+    assert (coded['gt_seg_map'] == numbered['gt_seg_map']).all()
+    assert (coded['gt_masks'].masks == numbered['gt_masks'].masks).all()
+    assert (numbered['gt_masks'].masks == masks[chosen]).all()
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_numbers_of_one_channel_are_evaluated_alike(path, channels):
+    rng = np.random.default_rng(0)
+    ids = np.sort(rng.choice([0, 7, 300, 70000], 600)).reshape(20, 30)
+    results = panoptic_results(path, ids)
+    results['classes'] = ('cat', 'dog', 'cow')
+    load = LoadSegments() if channels == 1 else LoadPanopticSegments()
+    results = EvalTargets()(load(results))
+    assert [own['id'] for own in results['segments_info']] == [7, 300, 70000]
+    for own in results['segments_info']:
+        mask = coco_mask.decode(own['segmentation'])
+        assert (mask == (ids == own['id'])).all()
 
 
 def test_the_kind_of_annotation_chooses_the_loader():

@@ -11,6 +11,7 @@ from PIL import Image
 from projects.oneformer.datasets import LoadPanopticSegments
 from projects.oneformer.datasets.transforms.load_segments import (
     decode_ids,
+    number_ids,
     number_segments,
 )
 
@@ -77,6 +78,34 @@ def test_more_than_255_segments_are_told_apart():
     coded = np.stack([ids % 256, ids // 256, 0 * ids], -1).astype(np.uint8)
     segments = [dict(id=int(number)) for number in ids]
     assert number_segments(coded[None], segments).tolist() == [ids.tolist()]
+
+
+@pytest.mark.parametrize('length', [1, 40])
+def test_any_map_is_numbered_as_by_a_comparison_one_by_one(length):
+    # Each pixel for itself, and in runs.
+    rng = np.random.default_rng(0)
+    known = rng.choice(256**3 - 1, 30, replace=False) + 1
+    ids = np.repeat(rng.choice(known, 4000 // length), length).reshape(80, 50)
+    coded = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1)
+    listed = [int(number) for number in rng.permutation(known)[:20]]
+    expected = np.zeros(ids.shape, int)
+    for place, number in enumerate(listed, 1):
+        expected[ids == number] = place
+    found = number_ids(coded.astype(np.uint8), listed)
+    assert (found == expected).all()
+    assert found.dtype == np.uint8
+
+
+def test_one_segment_in_one_row_is_enough(path):
+    # Found though most rows do not show it.
+    ids = np.full((40, 3), 5)
+    ids[37, 1] = 300
+    coded = np.stack([ids % 256, ids // 256, 0 * ids], -1).astype(np.uint8)
+    Image.fromarray(coded).save(path)
+    assert (load(path, ids=(300,), height=40) == coded).all()
+    message = refused(path, ids=(301,), height=40)
+    assert 'expected the ids [301] of the annotation' in message
+    assert 'found [5, 300]' in message
 
 
 def test_an_rgb_png_is_read_as_it_is(path):

@@ -1,9 +1,11 @@
 """Colour jitter: values worked out by hand, and how often each step comes."""
 
+import cv2
 import numpy as np
 import pytest
 
 from projects.oneformer.datasets import SSDColorJitter
+from projects.oneformer.datasets.transforms.ssd_color_jitter import map_hsv
 
 NO, YES = 0, 1
 CONTRAST_FIRST, CONTRAST_LAST = 1, 0
@@ -154,6 +156,16 @@ def test_saturation_always_comes_before_hue(monkeypatch):
         ('brightness', 'contrast', 'saturation', 'hue'),
         ('brightness', 'saturation', 'hue', 'contrast'),
     }
+
+
+def test_pictures_become_what_values_looked_up_one_by_one_become():
+    img = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    table = np.random.default_rng(1).integers(0, 180, 256)
+    for channel in (0, 1):
+        hsv = cv2.cvtColor(img, cv2.COLOR_BGR2HSV)
+        hsv[..., channel] = table[hsv[..., channel]]
+        expected = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        assert (map_hsv(img, channel, table) == expected).all()
 
 
 @pytest.mark.parametrize(

@@ -110,11 +110,19 @@ def training_size(config) -> tuple[int, int]:
     dataset = config.train_dataloader.dataset
     while 'pipeline' not in dataset and 'dataset' in dataset:
         dataset = dataset.dataset
-    keys = dict(LargeScaleJitter='size', Pad='size', RandomCrop='crop_size')
+    keys = dict(
+        LargeScaleJitter='size',
+        Pad='size',
+        PadToSize='size',
+        RandomCrop='crop_size',
+        RandomChoiceResizeCrop='crop_size',
+    )
     for transform in reversed(dataset.get('pipeline', [])):
         size = transform.get(keys.get(transform['type'], ''))
         if size is not None:
-            return tuple(size)
+            # The others are told their width first.
+            first = transform['type'] == 'LargeScaleJitter'
+            return tuple(size if first else size[::-1])
     raise ValueError(
         'The training pipeline neither pads nor crops to one size: give it '
         'as --size HEIGHT WIDTH.'

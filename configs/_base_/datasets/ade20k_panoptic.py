@@ -81,16 +81,14 @@ size = 512
 train_pipeline = [
     *_base_.load_pipeline,
     dict(
-        type='RandomChoiceResize',
+        type='RandomChoiceResizeCrop',
         # (long side at most, short side)
         scales=[(4 * size, int(x * 0.1 * size)) for x in range(5, 21)],
-        keep_ratio=True,
-        backend='pillow',
+        crop_size=(size, size),
     ),
-    dict(type='RandomCrop', crop_size=(size, size)),
     dict(type='SSDColorJitter'),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='Pad', size=(size, size), pad_val=dict(img=128, seg=0)),
+    dict(type='PadToSize', size=(size, size)),
     *_base_.target_pipeline,
 ]
 test_pipeline = _base_.test_pipeline

@@ -11,8 +11,8 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[2].scales = [
     (4 * size, int(x * 0.1 * size)) for x in range(5, 21)
 ]
-train_pipeline[3].crop_size = (size, size)
-train_pipeline[6].size = (size, size)
+train_pipeline[2].crop_size = (size, size)
+train_pipeline[5].size = (size, size)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = (4 * size, size)
 

@@ -23,13 +23,11 @@ data_root = 'data/cityscapes/'
 train_pipeline = [
     *_base_.load_pipeline,
     dict(
-        type='RandomChoiceResize',
+        type='RandomChoiceResizeCrop',
         # (long side at most, short side)
         scales=[(4096, int(x * 0.1 * 1024)) for x in range(5, 21)],
-        keep_ratio=True,
-        backend='pillow',
+        crop_size=(1024, 512),  # width, height
     ),
-    dict(type='RandomCrop', crop_size=(1024, 512)),
     dict(type='SSDColorJitter'),
     dict(type='RandomFlip', prob=0.5),
     *_base_.target_pipeline,

@@ -44,19 +44,17 @@ size = 1024
 train_pipeline = [
     *_base_.load_pipeline,
     dict(
-        type='RandomChoiceResize',
+        type='RandomChoiceResizeCrop',
         # (long side at most, short side)
         scales=[(8192, int(x * 0.1 * 2048)) for x in range(5, 21)],
-        keep_ratio=True,
-        backend='pillow',
+        crop_size=(size, size),
     ),
-    dict(type='RandomCrop', crop_size=(size, size)),
     dict(type='SSDColorJitter'),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='Pad', size=(size, size), pad_val=dict(img=128, seg=0)),
+    dict(type='PadToSize', size=(size, size)),
     *_base_.target_pipeline,
 ]
-train_pipeline[7].probs = dict(semantic=0.5, instance=0.0, panoptic=0.5)
+train_pipeline[6].probs = dict(semantic=0.5, instance=0.0, panoptic=0.5)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = (2048, 2048)
 

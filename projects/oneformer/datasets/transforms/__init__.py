@@ -8,6 +8,8 @@ from .load_parts import (
     LoadSemanticSegments,
 )
 from .load_segments import LoadPanopticSegments
+from .pad_to_size import PadToSize
+from .random_choice_resize_crop import RandomChoiceResizeCrop
 from .sample_task import SampleTask
 from .ssd_color_jitter import SSDColorJitter
 from .task_targets import TaskTargets
@@ -21,6 +23,8 @@ __all__ = [
     'LoadSegments',
     'LoadSemanticSegments',
     'LoadSemanticTruth',
+    'PadToSize',
+    'RandomChoiceResizeCrop',
     'SSDColorJitter',
     'SampleTask',
     'TaskTargets',

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
+
+from .pad_to_size import pad
+from .resized_crop import resized_crop, resized_id_crop
 
 
 @TRANSFORMS.register_module()
@@ -54,17 +56,16 @@ class LargeScaleJitter(BaseTransform):
         ratio = np.random.uniform(*self.ratio_range)
         scaled = self.scaled_size(results['img'].shape[:2], ratio)
         fraction = np.random.uniform()
-        offset = [
-            round(fraction * max(side - target, 0))
-            for side, target in zip(scaled, self.size, strict=True)
-        ]
-        results['img'] = self._apply(
-            results['img'], scaled, offset, 'bilinear', self.pad_value
-        )
+        offset, crop = [], []
+        for side, target in zip(scaled, self.size, strict=True):
+            offset.append(round(fraction * max(side - target, 0)))
+            crop.append(min(side, target))
+        where = scaled, tuple(offset), tuple(crop)
+        img = resized_crop(results['img'], *where)
+        results['img'] = pad(img, self.size, self.pad_value)
         if 'gt_seg_map' in results:
-            results['gt_seg_map'] = self._apply(
-                results['gt_seg_map'], scaled, offset, 'nearest', 0
-            )
+            ids = resized_id_crop(results['gt_seg_map'], *where)
+            results['gt_seg_map'] = pad(ids, self.size, 0)
         results['img_shape'] = results['img'].shape[:2]
         return results
 
@@ -77,32 +78,6 @@ class LargeScaleJitter(BaseTransform):
             for side, target in zip(size, self.size, strict=True)
         )
         return tuple(max(round(side * factor), 1) for side in size)
-
-    def _apply(
-        self,
-        picture: np.ndarray,
-        scaled: tuple[int, int],
-        offset: list[int],
-        interpolation: str,
-        pad_value: int,
-    ) -> np.ndarray:
-        picture = mmcv.imresize(
-            picture,
-            scaled[::-1],
-            interpolation=interpolation,
-            backend='pillow',
-        )
-        rows, columns = (
-            slice(start, start + length)
-            for start, length in zip(offset, self.size, strict=True)
-        )
-        return mmcv.impad(
-            picture[rows, columns],
-            shape=self.size,
-            # A single number would pad the first channel and leave 0 in the
-            # others.
-            pad_val=(pad_value,) * 3,
-        )
 
     def __repr__(self) -> str:
         return (

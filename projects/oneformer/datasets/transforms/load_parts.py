@@ -7,7 +7,11 @@ from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 from pycocotools import mask as coco_mask
 
-from .load_segments import MAX_ID, LoadPanopticSegments
+from .load_segments import (
+    MAX_ID,
+    LoadPanopticSegments,
+    renumber_segments,
+)
 
 
 @TRANSFORMS.register_module()
@@ -17,11 +21,16 @@ class LoadSegments(BaseTransform):
     Chooses :class:`LoadPanopticSegments`, :class:`LoadInstanceSegments` or
     :class:`LoadSemanticSegments`, so that one pipeline serves all datasets.
 
+    The ids are numbered from 1, so that a map of one channel holds them. Only
+    where there are more than 254 they stay coded in three.
+
     Required Keys: ``annotation`` and those of the transform it chooses.
 
-    Added Keys: ``gt_seg_map`` (np.uint8, (H, W, 3)), ``seg_fields``.
+    Added Keys: ``gt_seg_map`` (np.uint8, (H, W), or (H, W, 3) with more than
+    254 ids), ``seg_fields``.
 
-    Modified Keys: ``segments_info``.
+    Modified Keys: ``segments_info`` (each with ``ids``, its numbers in
+    ``gt_seg_map``; with more than 254 ids as the chosen transform has it).
 
     Args:
         backend_args (dict, optional): File backend of mmengine.
@@ -37,7 +46,8 @@ class LoadSegments(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the coded ids to ``results``."""
-        return self.loaders[results['annotation']].transform(results)
+        results = self.loaders[results['annotation']].transform(results)
+        return renumber_segments(results)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(backend_args={self.backend_args})'

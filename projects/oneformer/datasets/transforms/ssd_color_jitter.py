@@ -75,7 +75,7 @@ class SSDColorJitter(BaseTransform):
         if not _coin():
             return img
         table = _table(np.random.uniform(*self.saturation_range))
-        return _map_hsv(img, 1, table)
+        return map_hsv(img, 1, table)
 
     def hue(self, img: np.ndarray) -> np.ndarray:
         """Turn the hue, or not."""
@@ -83,7 +83,7 @@ class SSDColorJitter(BaseTransform):
             return img
         shift = np.random.randint(-self.hue_delta, self.hue_delta + 1)
         # OpenCV counts hue in 180 steps.
-        return _map_hsv(img, 0, ((np.arange(256) + shift) % 180))
+        return map_hsv(img, 0, ((np.arange(256) + shift) % 180))
 
     def __repr__(self) -> str:
         return (
@@ -105,10 +105,13 @@ def _table(factor: float = 1.0, shift: float = 0.0) -> np.ndarray:
     return values.clip(0, 255).astype(np.uint8)
 
 
-def _map_hsv(img: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
+def map_hsv(img: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
+    """Look the values of hue (0) or saturation (1) up in a table of 256."""
     hsv = cv2.cvtColor(img, cv2.COLOR_BGR2HSV)
-    hsv[..., channel] = table.astype(np.uint8)[hsv[..., channel]]
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+    values = cv2.LUT(cv2.extractChannel(hsv, channel), table.astype(np.uint8))
+    return cv2.cvtColor(
+        cv2.insertChannel(values, hsv, channel), cv2.COLOR_HSV2BGR
+    )
 
 
 def _delta(name: str, value: float) -> float:

@@ -1,11 +1,12 @@
 """Derive the ground truth of the drawn task from the panoptic one."""
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 
-from .load_segments import ids_of, number_ids
+from .load_segments import ids_of, number_ids, run_starts
 
 
 @TRANSFORMS.register_module()
@@ -54,13 +55,16 @@ class TaskTargets(BaseTransform):
         if task == 'instance':
             self.keep_open_things(results)
         ids = sorted({n for segment in segments for n in ids_of(segment)})
-        numbers = number_ids(coded, ids)
-        present = np.bincount(numbers.ravel(), minlength=len(ids) + 1) > 0
-        place = {number: i for i, number in enumerate(ids, 1)}
+        if coded.ndim == 2:  # already small numbers
+            numbers, place = coded, {number: number for number in ids}
+        else:
+            numbers = number_ids(coded, ids)
+            place = {number: i for i, number in enumerate(ids, 1)}
+        present = set(numbers.ravel()[run_starts(numbers)].tolist())
         labels: list[int] = []
         regions: list[list[int]] = []  # of each mask, places in ids
         for segment in segments:
-            own = [place[n] for n in ids_of(segment) if present[place[n]]]
+            own = [place[n] for n in ids_of(segment) if place[n] in present]
             if not own:
                 continue
             label = segment['category']
@@ -112,17 +116,25 @@ def draw_regions(numbers: np.ndarray, regions: list[list[int]]) -> np.ndarray:
     Returns:
         np.ndarray: bool, (N, H, W).
     """
+    size = 256 if numbers.dtype == np.uint8 else int(numbers.max()) + 1
     drawn = [number for own in regions for number in own]
     if len(set(drawn)) < len(drawn):
-        table = np.zeros((len(regions), int(numbers.max()) + 1), bool)
-        for row, own in zip(table, regions, strict=True):
-            row[own] = True
-        return table[:, numbers]
+        masks = np.empty((len(regions), *numbers.shape), bool)
+        for mask, own in zip(masks, regions, strict=True):
+            table = np.zeros(size, np.uint8)
+            table[own] = 1
+            mask[:] = look_up(table, numbers)
+        return masks
     # Masks do not overlap, so one map (H, W) tells all of them.
-    mask_of = np.zeros(
-        int(numbers.max()) + 1, np.min_scalar_type(len(regions))
-    )
+    mask_of = np.zeros(size, np.min_scalar_type(len(regions)))
     for i, own in enumerate(regions, 1):
         mask_of[own] = i
-    masks = np.arange(1, len(regions) + 1, dtype=mask_of.dtype)
-    return mask_of[numbers] == masks[:, None, None]
+    places = np.arange(1, len(regions) + 1, dtype=mask_of.dtype)
+    return look_up(mask_of, numbers) == places[:, None, None]
+
+
+def look_up(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return ``table[numbers]``, faster where both are np.uint8."""
+    if table.dtype == numbers.dtype == np.uint8:
+        return cv2.LUT(numbers, table)
+    return table[numbers]
