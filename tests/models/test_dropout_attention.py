@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from projects.oneformer.models import attention, dropout_attention
 from projects.oneformer.models.attention import Attention
-from projects.oneformer.models.dropout_attention import draw_kept
+from projects.oneformer.models.dropout import draw_kept
 
 SHAPE = dict(batch=2, heads=3, queries=5, keys=7, width=4)
 
@@ -48,27 +48,6 @@ def test_without_dropout_it_is_attention():
         dropout_attention.dropout_attention(*tensors, 0.0),
         F.scaled_dot_product_attention(*tensors),
     )
-
-
-def test_each_element_is_dropped_independently_at_the_rate():
-    kept, share = draw_kept((1000, 1001), 0.1)
-    assert kept.shape == (1000, 1001) and kept.dtype == torch.bool
-    assert share == 1 - 6554 / 65536
-    # A million draws: the mean within five standard deviations.
-    assert abs(kept.double().mean() - share) < 5 * (0.09 / 1e6) ** 0.5
-    # Neighbours that share a random number are not alike.
-    for step in (1, 2, 3, 4):
-        both = kept.flatten()[:-step] & kept.flatten()[step:]
-        assert abs(both.double().mean() - share**2) < 2e-3
-
-
-def test_the_draws_follow_the_seed():
-    torch.manual_seed(3)
-    first = draw_kept((50,), 0.5)[0]
-    second = draw_kept((50,), 0.5)[0]
-    torch.manual_seed(3)
-    assert draw_kept((50,), 0.5)[0].equal(first)
-    assert not second.equal(first)
 
 
 def layer_inputs() -> dict:

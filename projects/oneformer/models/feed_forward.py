@@ -105,7 +105,7 @@ class _FeedForward(torch.autograd.Function):
             )
         ctx.save_for_backward(x, weight1, bias1, weight2, kept, outputs)
         ctx.gelu, ctx.share = gelu, share
-        return out.view(*x.shape[:-1], -1)
+        return out.view(*x.shape[:-1], len(weight2))
 
     @staticmethod
     @once_differentiable
