@@ -142,10 +142,10 @@ BACKBONES = dict(
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', BACKBONES)
 def test_a_backbone_is_one_graph_in_training(name):
-    backbone = MODELS.build(BACKBONES[name]).train()
+    backbone = MODELS.build(BACKBONES[name])
+    backbone.train()  # which of some returns nothing
     graphs = CompileCounter()
     backbone.compile(backend=graphs, fullgraph=True)
     backbone(images(1, *SIZE))

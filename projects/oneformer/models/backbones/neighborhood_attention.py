@@ -64,13 +64,20 @@ def neighborhood_attention(
     Source: arXiv:2204.07143 and arXiv:2209.15001.
     """
     _check(query, key, bias, kernel_size, dilation)
-    backend, reason = select_backend(backend, query.device.type)
-    _announce(backend, reason)
+    backend = _announced_backend(backend, query.device.type)
     bias = bias.to(query.dtype)
     if backend == 'natten':
         return _natten(query, key, value, bias, kernel_size, dilation)
     attend = _flex_groups if backend == 'flex' else _tiled_groups
     return _grouped(attend, query, key, value, bias, kernel_size, dilation)
+
+
+# While torch.compile traces, this runs as it is and its result is constant.
+@torch.compiler.assume_constant_result
+def _announced_backend(wanted: str, device_type: str) -> str:
+    backend, reason = select_backend(wanted, device_type)
+    _announce(backend, reason)
+    return backend
 
 
 def select_backend(backend: str, device_type: str) -> tuple[str, str]:
