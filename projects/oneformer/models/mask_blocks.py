@@ -1,0 +1,210 @@
+"""Mask logits in the size of the result, a block of the result at a time.
+
+Resizing is linear along each axis, so that a block needs no more than a few
+rows and columns of the small masks: they are resized along x while they have
+few rows, then along y. What such a block can hold lies between the least and
+the greatest logit that it is made of, which tells beforehand what a query
+has no part in.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# A block of all queries fits into the cache of a core; a GPU wants work.
+CPU_BLOCK, GPU_BLOCK = 64, 512
+
+
+class Step(NamedTuple):
+    """Linear interpolation along an axis, an entry for each place."""
+
+    low: Tensor  # int64, where in the source
+    high: Tensor  # int64, its neighbour, or itself at the end
+    share: Tensor  # float32, of the neighbour
+
+
+class Span(NamedTuple):
+    """A part of one axis of the result, and what it is made of."""
+
+    result: slice
+    source: slice
+    steps: list[Step]
+
+
+class Block(NamedTuple):
+    """A rectangle of the result."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the result."""
+        return self.rows.result, self.columns.result
+
+
+class MaskBlocks:
+    """How small masks become large ones, block by block.
+
+    Masks are resized to the network input, rid of the padding, then resized
+    to the original picture, both times as ``F.interpolate`` does it with
+    ``mode='bilinear', align_corners=False``; a step to the same size is none.
+
+    Args:
+        masks (Tensor): Logits at stride 4, (M, H/4, W/4), float32. Those of
+            some of the queries may be asked for.
+        metainfo (dict): ``batch_input_shape``, ``img_shape`` and, to
+            rescale, ``ori_shape``, each (height, width).
+        rescale (bool): Whether to resize to ``ori_shape`` at the end.
+        side (int | None): Height and width of a block. None takes 64 on a
+            CPU and 512 elsewhere.
+    """
+
+    def __init__(
+        self,
+        masks: Tensor,
+        metainfo: dict,
+        rescale: bool = True,
+        side: int | None = None,
+    ) -> None:
+        self.masks = masks
+        side = side or (GPU_BLOCK if masks.is_cuda else CPU_BLOCK)
+        axes = [
+            [
+                masks.shape[1 + axis],
+                metainfo['batch_input_shape'][axis],
+                metainfo['img_shape'][axis],
+                metainfo['ori_shape' if rescale else 'img_shape'][axis],
+            ]
+            for axis in (0, 1)
+        ]
+        #: Height and width of the result.
+        self.size = tuple(axis[-1] for axis in axes)
+        self.rows, self.columns = (
+            spans(*axis, side, masks.device) for axis in axes
+        )
+        #: They cover each pixel of the result once.
+        self.blocks = [
+            Block(*pair) for pair in product(self.rows, self.columns)
+        ]
+
+    def logits(self, block: Block, queries: Tensor | None = None) -> Tensor:
+        """Return the logits of a block.
+
+        Args:
+            block (Block): One of :attr:`blocks`.
+            queries (Tensor | None): Indices, (M',), or None for all.
+
+        Returns:
+            Tensor: (M', height, width) of the block.
+        """
+        masks = self.masks[:, block.rows.source, block.columns.source]
+        if queries is not None:
+            masks = masks.index_select(0, queries)
+        # With x first, since it is rows that are copied fast.
+        masks = interpolate(masks.movedim(2, 0), 0, block.columns.steps)
+        masks = masks.movedim(0, 2).contiguous()
+        return interpolate(masks, 1, block.rows.steps)
+
+    def least(self) -> Tensor:
+        """Return what no logit of a block is below, (M, blocks)."""
+        return self._reduce(torch.amin)
+
+    def greatest(self) -> Tensor:
+        """Return what no logit of a block is above, (M, blocks)."""
+        return self._reduce(torch.amax)
+
+    def _reduce(self, function) -> Tensor:
+        rows = torch.stack(
+            [function(self.masks[:, span.source], 1) for span in self.rows], 1
+        )
+        return torch.stack(
+            [function(rows[:, :, span.source], 2) for span in self.columns], 2
+        ).flatten(1)
+
+    def taking_part(self, active: Tensor) -> list[tuple[Block, Tensor]]:
+        """Return the blocks in which there are queries, with their indices.
+
+        The host waits for the device twice, however many they are.
+
+        Args:
+            active (Tensor): Whether a query is in a block, bool,
+                (M, blocks).
+        """
+        queries = active.T.nonzero()[:, 1]
+        counts = active.sum(0).tolist()
+        return [
+            (block, own)
+            for block, own in zip(
+                self.blocks, queries.split(counts), strict=True
+            )
+            if len(own)
+        ]
+
+
+def interpolate(masks: Tensor, axis: int, steps: Sequence[Step]) -> Tensor:
+    """Resize along an axis."""
+    for low, high, share in steps:
+        shape = [1] * masks.ndim
+        shape[axis] = -1
+        masks = masks.index_select(axis, low).lerp(
+            masks.index_select(axis, high), share.view(shape)
+        )
+    return masks
+
+
+def spans(
+    source: int,
+    resized: int,
+    cropped: int,
+    result: int,
+    side: int,
+    device: torch.device,
+) -> list[Span]:
+    """Divide an axis of the result.
+
+    Args:
+        source (int): Length of the axis in small masks.
+        resized (int): Length after the first interpolation.
+        cropped (int): How much of that is kept.
+        result (int): Length after the second interpolation.
+        side (int): Length of a span; the last may be shorter.
+        device (torch.device): Of the masks.
+    """
+    steps = [
+        linear(old, new)
+        for old, new in ((source, resized), (cropped, result))
+        if old != new
+    ]
+    on_device = [Step(*(part.to(device) for part in step)) for step in steps]
+    found = []
+    for start in range(0, result, side):
+        begin, end = start, min(start + side, result)
+        own = []
+        for step, on in zip(steps[::-1], on_device[::-1], strict=True):
+            part = slice(begin, end)
+            begin, end = int(step.low[begin]), int(step.high[end - 1]) + 1
+            own.append(
+                Step(
+                    on.low[part] - begin, on.high[part] - begin, on.share[part]
+                )
+            )
+        place = slice(start, min(start + side, result))
+        found.append(Span(place, slice(begin, end), own[::-1]))
+    return found
+
+
+def linear(old: int, new: int) -> Step:
+    """Return where each place of a new axis lies on an old one.
+
+    Rounded as PyTorch's own: a place far from 0 would otherwise differ by
+    more than the rounding of a logit.
+    """
+    scale = float(torch.tensor(old, dtype=torch.float32) / new)
+    place = (torch.arange(new, dtype=torch.float64) + 0.5) * scale - 0.5
+    place = place.float().clamp_(0, old - 1)
+    low = place.long()
+    return Step(low, (low + 1).clamp_(max=old - 1), place - low)
