@@ -9,6 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..tasks import check_task
 from .mask_blocks import Block, MaskBlocks
@@ -225,7 +226,7 @@ def compete(
     """
     winner = queries.new_empty(masks.size)
     inside = torch.empty_like(winner, dtype=torch.bool)
-    covered = torch.zeros_like(queries)
+    covered = torch.zeros_like(queries, dtype=torch.int32)
     for block, own in masks.taking_part(may_matter(scores, queries, masks)):
         probs = masks.logits(block, queries[own]).sigmoid_()  # (M', h, w)
         covered.index_add_(0, own, count(probs >= 0.5))
@@ -278,21 +279,19 @@ def cut_out(queries: Tensor, masks: MaskBlocks) -> CutOut:
     )
     # A query may appear with several classes: its mask is resized once.
     queries, row = queries.unique(return_inverse=True)
-    area = torch.zeros_like(queries)
+    area = torch.zeros_like(queries, dtype=torch.int32)
     excess = masks.masks.new_zeros(len(queries))
     in_row = found.new_zeros(len(queries), height)
     in_column = found.new_zeros(len(queries), width)
-    positive = (masks.greatest() > 0)[queries]
-    for (block, own), (_, rows) in zip(
-        masks.taking_part(positive),
-        masks.taking_part(positive[row]),
-        strict=True,
-    ):
+    for block, own in masks.taking_part((masks.greatest() > 0)[queries]):
         logits = masks.logits(block, queries[own])  # (M', h, w)
         inside = logits > 0
         y, x = block.place
-        found[:, y, x].index_copy_(
-            0, rows, inside[torch.searchsorted(own, row[rows])]
+        # The last is that of the queries without a part in the block.
+        position = torch.full_like(queries, len(own))
+        position[own] = torch.arange(len(own), device=own.device)
+        found[:, y, x] = F.pad(inside, (0, 0, 0, 0, 0, 1)).index_select(
+            0, position[row]
         )
         in_row[own, y] |= logits.amax(2) > 0
         in_column[own, x] |= logits.amax(1) > 0
@@ -322,7 +321,7 @@ def extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
 
 def count(inside: Tensor) -> Tensor:
     """Return how many pixels each mask has, (M,), of bool (M, H, W)."""
-    return inside.view(torch.uint8).flatten(1).sum(1)
+    return inside.view(torch.uint8).flatten(1).sum(1, dtype=torch.int32)
 
 
 def best_class(scores: Tensor) -> Tensor:

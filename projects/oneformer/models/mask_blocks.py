@@ -105,7 +105,8 @@ class MaskBlocks:
         if queries is not None:
             masks = masks.index_select(0, queries)
         # With x first, since it is rows that are copied fast.
-        masks = interpolate(masks.movedim(2, 0), 0, block.columns.steps)
+        masks = masks.movedim(2, 0).contiguous()
+        masks = interpolate(masks, 0, block.columns.steps)
         masks = masks.movedim(0, 2).contiguous()
         return interpolate(masks, 1, block.rows.steps)
 
