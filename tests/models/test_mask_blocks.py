@@ -5,7 +5,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from projects.oneformer.models.mask_blocks import Block, MaskBlocks
+from projects.oneformer.models.mask_blocks import (
+    Block,
+    MaskBlocks,
+    mask_boxes,
+)
 
 # Network input, without its padding, original picture; masks at a quarter.
 SIZES = {
@@ -144,3 +148,19 @@ def test_blocks_without_queries_are_left_out():
         for block, queries in blocks.taking_part(~active)
     ] == [(slice(0, 8), [1]), (slice(8, 12), [0, 1, 2])]
     assert blocks.taking_part(active[:0]) == []
+
+
+def test_boxes_are_as_small_as_the_masks_allow():
+    masks = torch.zeros(4, 5, 7, dtype=torch.bool)
+    masks[0, 1, 2] = masks[0, 3, 6] = True
+    masks[1] = True
+    masks[3, 4, 0] = True
+    boxes = mask_boxes(masks)
+    assert boxes.dtype == torch.float32
+    assert boxes.tolist() == [
+        [2, 1, 7, 4],
+        [0, 0, 7, 5],
+        [0, 0, 0, 0],
+        [0, 4, 1, 5],
+    ]
+    assert mask_boxes(masks[:0]).shape == (0, 4)

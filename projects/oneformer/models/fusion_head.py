@@ -1,7 +1,6 @@
 """From queries to results: panoptic, instance and semantic."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..tasks import check_task
-from .mask_blocks import Block, MaskBlocks
+from .mask_blocks import Block, MaskBlocks, mask_boxes
 
 # Class probabilities below it are none. With them products of float32 would
 # be denormal, which takes a CPU many times longer.
@@ -179,12 +178,12 @@ class OneFormerFusionHead(BaseModule):
         labels = top % self.num_classes
         things = self.is_thing[labels]
         scores, labels, top = scores[things], labels[things], top[things]
-        cut = cut_out(top // self.num_classes, masks)
+        inside, quality = cut_out(top // self.num_classes, masks)
         return InstanceData(
-            bboxes=cut.bboxes,
+            bboxes=mask_boxes(inside),
             labels=labels,
-            scores=scores * cut.quality,
-            masks=cut.masks,
+            scores=scores * quality,
+            masks=inside,
         )
 
     def predict_semantic(
@@ -251,38 +250,24 @@ def may_matter(scores: Tensor, queries: Tensor, masks: MaskBlocks) -> Tensor:
     )
 
 
-class CutOut(NamedTuple):
-    """Masks of instances and what follows from them.
-
-    Attributes:
-        masks (Tensor): Where the logit is above 0, bool, (N, H, W).
-        quality (Tensor): Mean mask probability there, (N,).
-        bboxes (Tensor): Left, top, right and bottom of the masks, the last
-            two not included, float32, (N, 4); 0 of an empty mask.
-    """
-
-    masks: Tensor
-    quality: Tensor
-    bboxes: Tensor
-
-
-def cut_out(queries: Tensor, masks: MaskBlocks) -> CutOut:
+def cut_out(queries: Tensor, masks: MaskBlocks) -> tuple[Tensor, Tensor]:
     """Threshold the masks of some queries.
 
     Args:
         queries (Tensor): Which ones, (N,), some perhaps several times.
         masks (MaskBlocks): Mask logits.
+
+    Returns:
+        tuple[Tensor, Tensor]: Where the logit is above 0, bool, (N, H, W),
+        and the mean mask probability there, (N,).
     """
-    height, width = masks.size
     found = torch.zeros(
-        (len(queries), height, width), dtype=torch.bool, device=queries.device
+        (len(queries), *masks.size), dtype=torch.bool, device=queries.device
     )
     # A query may appear with several classes: its mask is resized once.
     queries, row = queries.unique(return_inverse=True)
     area = torch.zeros_like(queries, dtype=torch.int32)
     excess = masks.masks.new_zeros(len(queries))
-    in_row = found.new_zeros(len(queries), height)
-    in_column = found.new_zeros(len(queries), width)
     for block, own in masks.taking_part((masks.greatest() > 0)[queries]):
         logits = masks.logits(block, queries[own])  # (M', h, w)
         inside = logits > 0
@@ -293,30 +278,13 @@ def cut_out(queries: Tensor, masks: MaskBlocks) -> CutOut:
         found[:, y, x] = F.pad(inside, (0, 0, 0, 0, 0, 1)).index_select(
             0, position[row]
         )
-        in_row[own, y] |= logits.amax(2) > 0
-        in_column[own, x] |= logits.amax(1) > 0
         area.index_add_(0, own, count(inside))
         # A sum over the inside, where the probability is above 0.5, without
         # a second look at which pixels these are.
         over = logits.sigmoid_().sub_(0.5).clamp_(min=0)
         excess.index_add_(0, own, over.flatten(1).sum(1))
     quality = (excess + 0.5 * area) / (area + 1e-6)
-    left, right = extent(in_column)
-    top, bottom = extent(in_row)
-    bboxes = torch.stack([left, top, right, bottom], 1).float()
-    return CutOut(found, quality[row], bboxes[row])
-
-
-def extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first place and the one behind the last, each (M,).
-
-    Args:
-        occupied (Tensor): Bool, (M, length). Where nothing is, both are 0.
-    """
-    length = occupied.shape[1]
-    place = torch.arange(length, device=occupied.device)
-    first = place.where(occupied, length).amin(1) % length
-    return first, (place + 1).where(occupied, 0).amax(1)
+    return found, quality[row]
 
 
 def count(inside: Tensor) -> Tensor:

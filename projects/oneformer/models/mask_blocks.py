@@ -7,15 +7,16 @@ the greatest logit that it is made of, which tells beforehand what a query
 has no part in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# A block of all queries fits into the cache of a core; a GPU wants work.
-CPU_BLOCK, GPU_BLOCK = 64, 512
+# On a CPU a block of all queries about fits into the cache of a core; other
+# devices want more work at a time.
+CPU_BLOCK, DEVICE_BLOCK = 64, 512
 
 
 class Step(NamedTuple):
@@ -71,7 +72,8 @@ class MaskBlocks:
         side: int | None = None,
     ) -> None:
         self.masks = masks
-        side = side or (GPU_BLOCK if masks.is_cuda else CPU_BLOCK)
+        on_cpu = masks.device.type == 'cpu'
+        side = side or (CPU_BLOCK if on_cpu else DEVICE_BLOCK)
         axes = [
             [
                 masks.shape[1 + axis],
@@ -118,7 +120,7 @@ class MaskBlocks:
         """Return what no logit of a block is above, (M, blocks)."""
         return self._reduce(torch.amax)
 
-    def _reduce(self, function) -> Tensor:
+    def _reduce(self, function: Callable[[Tensor, int], Tensor]) -> Tensor:
         rows = torch.stack(
             [function(self.masks[:, span.source], 1) for span in self.rows], 1
         )
@@ -209,3 +211,28 @@ def linear(old: int, new: int) -> Step:
     place = place.float().clamp_(0, old - 1)
     low = place.long()
     return Step(low, (low + 1).clamp_(max=old - 1), place - low)
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """Return boxes around masks: left, top, right, bottom, the last two out.
+
+    Args:
+        masks (Tensor): Bool, (M, H, W).
+
+    Returns:
+        Tensor: float32, (M, 4); all 0 for an empty mask.
+    """
+    # As bytes: PyTorch's any() and nonzero() take many times longer.
+    marked = masks.view(torch.uint8)
+    left, right = _extent(marked.amax(1))
+    top, bottom = _extent(marked.amax(2))
+    return torch.stack([left, top, right, bottom], 1).float()
+
+
+def _extent(marked: Tensor) -> tuple[Tensor, Tensor]:
+    """First place that is not 0 and the one behind the last, each (M,)."""
+    marked = marked.bool()  # (M, length)
+    length = marked.shape[1]
+    place = torch.arange(length, device=marked.device)
+    first = place.where(marked, length).amin(1) % length
+    return first, (place + 1).where(marked, 0).amax(1)
