@@ -111,9 +111,11 @@ def test_no_logit_of_a_block_is_beyond_its_bounds(meta, side):
     masks = draw(meta)
     masks[0] = -3.7  # rounding must not leave the bounds, either
     blocks = MaskBlocks(masks, meta, side=side)
-    logits = [blocks.logits(block).flatten(1) for block in blocks.blocks]
-    least = torch.stack([part.amin(1) for part in logits], 1)
-    greatest = torch.stack([part.amax(1) for part in logits], 1)
+    found = [
+        torch.stack(blocks.logits(block).flatten(1).aminmax(dim=1))
+        for block in blocks.blocks
+    ]
+    least, greatest = torch.stack(found, 2)
     assert (blocks.least() <= least).all()
     assert (blocks.greatest() >= greatest).all()
     # Not only safe, but of use: they are those of what is nearby.

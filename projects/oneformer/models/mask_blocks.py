@@ -9,14 +9,15 @@ has no part in.
 
 from collections.abc import Callable, Sequence
 from itertools import product
+from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# On a CPU a block of all queries about fits into the cache of a core; other
-# devices want more work at a time.
-CPU_BLOCK, DEVICE_BLOCK = 64, 512
+# On a CPU smaller blocks stay in the cache of a core, larger ones make its
+# threads wait for one another less often; other devices want much work.
+CPU_BLOCK, DEVICE_BLOCK = 128, 512
 
 
 class Step(NamedTuple):
@@ -47,6 +48,28 @@ class Block(NamedTuple):
         return self.rows.result, self.columns.result
 
 
+class Workspace:
+    """Memory that is used again and again.
+
+    Of memory that is fresh each time the operating system clears every page,
+    which takes longer than the arithmetic.
+
+    Args:
+        like (Tensor): Of the type and device wanted.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self._like = like
+        self._parts: dict[str, Tensor] = {}
+
+    def empty(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Return a tensor in the place of the last one of this name."""
+        size = prod(shape)
+        if name not in self._parts or len(self._parts[name]) < size:
+            self._parts[name] = self._like.new_empty(size)
+        return self._parts[name][:size].view(shape)
+
+
 class MaskBlocks:
     """How small masks become large ones, block by block.
 
@@ -60,8 +83,8 @@ class MaskBlocks:
         metainfo (dict): ``batch_input_shape``, ``img_shape`` and, to
             rescale, ``ori_shape``, each (height, width).
         rescale (bool): Whether to resize to ``ori_shape`` at the end.
-        side (int | None): Height and width of a block. None takes 64 on a
-            CPU and 512 elsewhere.
+        side (int | None): Height and width of a block. None takes 128 on
+            a CPU and 512 elsewhere.
     """
 
     def __init__(
@@ -71,7 +94,8 @@ class MaskBlocks:
         rescale: bool = True,
         side: int | None = None,
     ) -> None:
-        self.masks = masks
+        self.masks = masks.detach()
+        self._workspace = Workspace(self.masks)
         on_cpu = masks.device.type == 'cpu'
         side = side or (CPU_BLOCK if on_cpu else DEVICE_BLOCK)
         axes = [
@@ -101,16 +125,35 @@ class MaskBlocks:
             queries (Tensor | None): Indices, (M',), or None for all.
 
         Returns:
-            Tensor: (M', height, width) of the block.
+            Tensor: (M', height, width) of the block, valid until the next
+            call; it may be written to.
         """
         masks = self.masks[:, block.rows.source, block.columns.source]
         if queries is not None:
             masks = masks.index_select(0, queries)
-        # With x first, since it is rows that are copied fast.
-        masks = masks.movedim(2, 0).contiguous()
-        masks = interpolate(masks, 0, block.columns.steps)
-        masks = masks.movedim(0, 2).contiguous()
-        return interpolate(masks, 1, block.rows.steps)
+        # What is copied are whole rows, so that columns become rows first.
+        masks = self._copy('columns', masks.movedim(2, 0))
+        masks = self._interpolate(masks, 0, block.columns.steps)
+        masks = self._copy('rows', masks.movedim(0, 2))
+        return self._interpolate(masks, 1, block.rows.steps)
+
+    def _copy(self, name: str, masks: Tensor) -> Tensor:
+        return self._workspace.empty(name, masks.shape).copy_(masks)
+
+    def _interpolate(
+        self, masks: Tensor, axis: int, steps: Sequence[Step]
+    ) -> Tensor:
+        """Resize along the first or second of three axes."""
+        for name, step in zip(('once', 'twice'), steps, strict=False):
+            shape = list(masks.shape)
+            shape[axis] = len(step.low)
+            lower = self._workspace.empty(name, shape)
+            upper = self._workspace.empty('neighbour', shape)
+            torch.index_select(masks, axis, step.low, out=lower)
+            torch.index_select(masks, axis, step.high, out=upper)
+            share = step.share.view(-1, *[1] * (2 - axis))
+            masks = lower.lerp_(upper, share)
+        return masks
 
     def least(self) -> Tensor:
         """Return what no logit of a block is below, (M, blocks)."""
@@ -146,17 +189,6 @@ class MaskBlocks:
             )
             if len(own)
         ]
-
-
-def interpolate(masks: Tensor, axis: int, steps: Sequence[Step]) -> Tensor:
-    """Resize along an axis."""
-    for low, high, share in steps:
-        shape = [1] * masks.ndim
-        shape[axis] = -1
-        masks = masks.index_select(axis, low).lerp(
-            masks.index_select(axis, high), share.view(shape)
-        )
-    return masks
 
 
 def spans(
