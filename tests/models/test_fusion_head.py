@@ -439,3 +439,38 @@ def test_an_unknown_task_is_refused():
 
 def test_the_fusion_head_adds_nothing_to_a_checkpoint():
     assert not make_head().state_dict()
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    'number, expected', [(1, 1), (2, 2), (4, 3), (None, 3)]
+)
+def test_results_are_made_by_as_many_threads_as_asked_for(
+    three_threads, monkeypatch, number, expected
+):
+    seen = []
+
+    def logits(self, block, queries=None):
+        seen.append(torch.get_num_threads())
+        return original(self, block, queries)
+
+    original = MaskBlocks.logits
+    monkeypatch.setattr(MaskBlocks, 'logits', logits)
+    head = make_head(cpu_threads=number)
+    head('semantic', *make_logits(), PLAIN)
+    head.semantic_scores(*make_logits(), PLAIN)
+    assert seen == [expected] * 2
+    assert torch.get_num_threads() == 3
+
+
+def test_an_error_leaves_the_threads_as_they_were(three_threads):
+    with pytest.raises(RuntimeError, match='shape'):
+        make_head()('semantic', make_logits(3)[0], make_logits(4)[1], PLAIN)
+    assert torch.get_num_threads() == 3

@@ -445,7 +445,9 @@ def test_probabilities_that_products_would_make_denormal_are_none():
     assert scores[2].item() == pytest.approx(np.exp(-30) / 2)
 
 
-@pytest.mark.parametrize('option', ['max_per_image', 'block_size'])
+@pytest.mark.parametrize(
+    'option', ['max_per_image', 'block_size', 'cpu_threads']
+)
 @pytest.mark.parametrize('value', [0, -1])
 def test_a_count_below_one_is_refused(option, value):
     with pytest.raises(ValueError, match=f'{option} of 1 or more.*got'):

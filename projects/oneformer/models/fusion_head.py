@@ -1,6 +1,7 @@
 """From queries to results: panoptic, instance and semantic."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
@@ -40,10 +41,15 @@ class OneFormerFusionHead(BaseModule):
         block_size (int | None): Height and width of the parts of the result
             that are made one after the other, which bounds memory and changes
             no result. None takes 128 on a CPU and 512 elsewhere.
+        cpu_threads (int | None): Threads that make results on a CPU. A block
+            is little work: several threads gain where each has a core to
+            itself, and lose many times that where they wait for each other.
+            None takes those of PyTorch.
         init_cfg (dict, optional): Initialization config.
 
     Raises:
-        ValueError: If ``max_per_image`` or ``block_size`` is below 1.
+        ValueError: If ``max_per_image``, ``block_size`` or ``cpu_threads`` is
+            below 1.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class OneFormerFusionHead(BaseModule):
         iou_thr: float = 0.8,
         max_per_image: int | None = None,
         block_size: int | None = None,
+        cpu_threads: int | None = 1,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -67,11 +74,17 @@ class OneFormerFusionHead(BaseModule):
                 'Expected block_size of 1 or more, or None for one that fits '
                 f'the device, got {block_size}.'
             )
+        if cpu_threads is not None and cpu_threads < 1:
+            raise ValueError(
+                'Expected cpu_threads of 1 or more, or None for those of '
+                f'PyTorch, got {cpu_threads}.'
+            )
         self.num_classes = num_classes
         self.object_mask_thr = object_mask_thr
         self.iou_thr = iou_thr
         self.max_per_image = max_per_image
         self.block_size = block_size
+        self.cpu_threads = cpu_threads
         is_thing = torch.zeros(num_classes, dtype=torch.bool)
         is_thing[list(thing_labels)] = True
         self.register_buffer('is_thing', is_thing, persistent=False)
@@ -107,7 +120,8 @@ class OneFormerFusionHead(BaseModule):
         masks = MaskBlocks(
             mask_preds.float(), metainfo, rescale, self.block_size
         )
-        return predict(cls_scores.float(), masks)
+        with threads(self.cpu_threads, cls_scores.device):
+            return predict(cls_scores.float(), masks)
 
     def semantic_scores(
         self, cls_scores: Tensor, mask_preds: Tensor, metainfo: dict
@@ -126,9 +140,10 @@ class OneFormerFusionHead(BaseModule):
         """
         masks = MaskBlocks(mask_preds.float(), metainfo, side=self.block_size)
         scores = masks.masks.new_empty(self.num_classes, *masks.size)
-        for block, total in self.add_up(cls_scores.float(), masks):
-            y, x = block.place
-            scores[:, y, x] = total
+        with threads(self.cpu_threads, cls_scores.device):
+            for block, total in self.add_up(cls_scores.float(), masks):
+                y, x = block.place
+                scores[:, y, x] = total
         return scores
 
     def predict_panoptic(
@@ -296,6 +311,20 @@ def cut_out(queries: Tensor, masks: MaskBlocks) -> tuple[Tensor, Tensor]:
 def count(inside: Tensor) -> Tensor:
     """Return how many pixels each mask has, (M,), of bool (M, H, W)."""
     return inside.view(torch.uint8).flatten(1).sum(1, dtype=torch.int32)
+
+
+@contextmanager
+def threads(number: int | None, device: torch.device) -> Iterator[None]:
+    """Limit PyTorch to some threads, on a CPU; None leaves it as it is."""
+    before = torch.get_num_threads()
+    if number is None or device.type != 'cpu' or number >= before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def best_class(scores: Tensor) -> Tensor:

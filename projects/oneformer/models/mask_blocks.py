@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# On a CPU smaller blocks stay in the cache of a core, larger ones make its
-# threads wait for one another less often; other devices want much work.
+# On a CPU what a block takes should stay in the cache; other devices want much
+# work at a time.
 CPU_BLOCK, DEVICE_BLOCK = 128, 512
 
 
