@@ -24,10 +24,12 @@ from typing import NamedTuple
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
-from mmdet.structures.mask import mask2bbox
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 from torch.nn import functional as F
+
+from .models.fusion_head import best_class
+from .models.mask_blocks import mask_boxes
 
 # Two segments agree on at most one pair above it.
 JOIN_IOU = 0.5
@@ -155,7 +157,7 @@ class SemanticMosaic:
         """Decide on all rows above this one."""
         count = row - self.first
         if count > 0:
-            self.labels[self.first : row] = self.sums[:, :count].argmax(0)
+            self.labels[self.first : row] = best_class(self.sums[:, :count])
             self.sums = self.sums[:, count:].clone()
             self.first = row
 
@@ -351,7 +353,7 @@ class InstanceMosaic:
             for member in members:
                 mask[member.box.within(whole)] |= member.mask
         return InstanceData(
-            bboxes=mask2bbox(masks),
+            bboxes=mask_boxes(masks),
             labels=torch.tensor(
                 [members[0].label for members in groups.values()],
                 dtype=torch.int64,
@@ -368,11 +370,8 @@ class InstanceMosaic:
 
 def _crop(mask: Tensor, box: Box) -> tuple[Box, Tensor]:
     """The smallest box around a mask that fills a box, and what is in it."""
-    rows, columns = mask.nonzero(as_tuple=True)
-    if not len(rows):
-        return Box(box.top, box.left, box.top, box.left), mask[:0, :0]
-    top, bottom = int(rows.min()), int(rows.max()) + 1
-    left, right = int(columns.min()), int(columns.max()) + 1
+    (edges,) = mask_boxes(mask[None]).tolist()
+    left, top, right, bottom = map(int, edges)
     return (
         Box(
             box.top + top, box.left + left, box.top + bottom, box.left + right

@@ -6,8 +6,11 @@ import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from projects.oneformer.models import OneFormerFusionHead
+from projects.oneformer.models.fusion_head import may_matter
+from projects.oneformer.models.mask_blocks import MaskBlocks
 from projects.oneformer.tasks import TASKS
 
 CLASSES = 6
@@ -162,12 +165,12 @@ def test_the_random_inputs_cover_every_panoptic_rule():
 
 @pytest.mark.parametrize('meta', [PLAIN, PADDED], ids=['plain', 'padded'])
 @pytest.mark.parametrize('rescale', [True, False])
-@pytest.mark.parametrize('chunk', [1, 5, 12, 32])
+@pytest.mark.parametrize('side', [5, 32, None])
 def test_semantic_labels_have_the_largest_sum_over_queries(
-    meta, rescale, chunk
+    meta, rescale, side
 ):
     cls_scores, mask_preds = make_logits(12, meta)
-    head = make_head(query_chunk=chunk)
+    head = make_head(block_size=side)
     result = head('semantic', cls_scores, mask_preds, meta, rescale)
     total = semantic_by_hand(cls_scores, resized(mask_preds, meta, rescale))
     assert result.sem_seg.shape == (1, *total.shape[1:])
@@ -194,6 +197,100 @@ def test_instances_are_the_best_pairs_of_query_and_class(meta, rescale, top_k):
         assert found.scores.item() == pytest.approx(score, rel=1e-4)
         np.testing.assert_array_equal(found.masks[0].numpy(), mask)
         assert found.bboxes[0].tolist() == box_by_hand(mask)
+
+
+def make_blobs(meta: dict, queries: int = 40) -> tuple[Tensor, Tensor]:
+    """Return logits of small round masks, in which few queries meet."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = (side // 4 for side in meta['batch_input_shape'])
+    centre = torch.rand(queries, 2, 1, 1, generator=generator)
+    y = torch.arange(height).view(-1, 1) - centre[:, 0] * height
+    x = torch.arange(width) - centre[:, 1] * width
+    cls_scores = 4 * torch.randn(queries, CLASSES + 1, generator=generator)
+    return cls_scores, 8 - (y**2 + x**2)
+
+
+BLOBS = dict(
+    batch_input_shape=(128, 192), img_shape=(120, 190), ori_shape=(150, 140)
+)
+
+
+def test_panoptic_leaves_out_of_a_block_only_who_has_no_part_in_it():
+    cls_scores, mask_preds = make_blobs(BLOBS)
+    head = make_head(object_mask_thr=0.3, iou_thr=0.5, block_size=16)
+    result = head('panoptic', cls_scores, mask_preds, BLOBS)
+    expected, accepted = panoptic_by_hand(
+        cls_scores, resized(mask_preds, BLOBS), 0.3, 0.5
+    )
+    assert len(accepted) > 5
+    np.testing.assert_array_equal(result.sem_seg[0].numpy(), expected)
+
+    masks = MaskBlocks(mask_preds, BLOBS, side=16)
+    queries = torch.arange(len(mask_preds))
+    matters = may_matter(torch.ones(len(queries)), queries, masks)
+    assert matters.any(0).all()  # someone wins every pixel
+    assert matters.float().mean() < 0.3
+
+
+def test_instances_are_looked_for_only_where_they_may_be(monkeypatch):
+    looked_at = []
+
+    def logits(self, block, queries=None):
+        found = original(self, block, queries)
+        looked_at.append(found.numel())
+        return found
+
+    original = MaskBlocks.logits
+    monkeypatch.setattr(MaskBlocks, 'logits', logits)
+    cls_scores, mask_preds = make_blobs(BLOBS)
+    head = make_head(max_per_image=200, block_size=16)
+    result = head('instance', cls_scores, mask_preds, BLOBS)
+    expected = instances_by_hand(cls_scores, resized(mask_preds, BLOBS), 200)
+    assert len(result) == len(expected) > 80  # queries appear several times
+    result = result[result.scores.argsort(descending=True)]
+    for found, (label, score, mask) in zip(result, expected, strict=True):
+        assert found.labels.item() == label
+        assert found.scores.item() == pytest.approx(score, rel=1e-4)
+        np.testing.assert_array_equal(found.masks[0].numpy(), mask)
+        assert found.bboxes[0].tolist() == box_by_hand(mask)
+    assert sum(looked_at) < 0.2 * len(cls_scores) * result.masks[0].numel()
+
+
+class Sizes(TorchDispatchMode):
+    """Records the largest result of operators, by its type of number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest: dict[torch.dtype, int] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for part in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(part, Tensor):
+                known = self.largest.get(part.dtype, 0)
+                self.largest[part.dtype] = max(known, part.numel())
+        return out
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_no_numbers_are_kept_in_the_size_of_the_picture_per_query(task):
+    queries, side = 40, 16
+    cls_scores, mask_preds = make_blobs(BLOBS, queries)
+    head = make_head(object_mask_thr=0.3, block_size=side)
+    with Sizes() as sizes:
+        result = head(task, cls_scores, mask_preds, BLOBS)
+    height, width = BLOBS['ori_shape']
+    # The logits at a quarter of the size are an input.
+    bound = max(queries * side**2, mask_preds.numel())
+    assert bound < CLASSES * height * width
+    assert sizes.largest.pop(torch.float32) <= bound
+    masks = sizes.largest.pop(torch.bool, 0)
+    if task == 'instance':
+        assert masks == result.masks.numel()
+    else:
+        assert masks <= height * width
+    sizes.largest.pop(torch.uint8, 0)  # masks, seen as bytes
+    assert max(sizes.largest.values()) <= max(height * width, bound)
 
 
 def test_a_query_may_appear_with_several_classes():

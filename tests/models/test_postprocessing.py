@@ -11,7 +11,8 @@ from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch import Tensor
 
 from projects.oneformer.models import OneFormerFusionHead
-from projects.oneformer.models.fusion_head import resize_masks
+from projects.oneformer.models.fusion_head import compete
+from projects.oneformer.models.mask_blocks import MaskBlocks
 from projects.oneformer.tasks import TASKS
 
 
@@ -25,22 +26,18 @@ def one_row_masks(rows: list[list[float]]) -> Tensor:
     return torch.tensor(rows).logit()[:, None]
 
 
+def masks_of(logits: Tensor, side: int) -> MaskBlocks:
+    """Return the blocks of masks that have the size of the picture."""
+    size = logits.shape[1:]
+    keys = ('batch_input_shape', 'img_shape', 'ori_shape')
+    return MaskBlocks(logits, dict.fromkeys(keys, size), side=side)
+
+
 def fuse(head: OneFormerFusionHead, task: str, *logits: Tensor):
     """Return the result for a picture of the size of its mask logits."""
     size = logits[1].shape[1:]
     meta = dict(batch_input_shape=size, img_shape=size, ori_shape=size)
     return head(task, *logits, meta)
-
-
-def test_logits_are_interpolated_twice():
-    masks = torch.tensor([[[0.0, 8.0]]])  # 1 x 2, of an input of 4 x 8
-    meta = dict(batch_input_shape=(4, 8), img_shape=(4, 6), ori_shape=(4, 12))
-    # To the input: 0 0 1 3 5 7 8 8. Padding off: 0 0 1 3 5 7. Twice as wide:
-    expected = [0, 0, 0, 0.25, 0.75, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7]
-    resized = resize_masks(masks, meta, rescale=True)
-    assert resized.tolist() == [4 * [expected]]
-    unscaled = resize_masks(masks, meta, rescale=False)
-    assert unscaled.tolist() == [4 * [[0, 0, 1, 3, 5, 7]]]
 
 
 # Five queries, six pixels; class 0 is a thing, 1 stuff, 2 no object.
@@ -378,25 +375,77 @@ def test_instances_follow_the_rules(meta, classes, top_k, seed):
 
 
 @pytest.mark.parametrize('task', TASKS)
-@pytest.mark.parametrize('chunk', [1, 4, 9])
-def test_the_number_of_queries_at_a_time_changes_nothing(meta, task, chunk):
+@pytest.mark.parametrize('side', [1, 7, 100])
+def test_the_size_of_the_blocks_changes_nothing(meta, task, side):
     logits = random_logits(6, meta, seed=0)
     whole = OneFormerFusionHead(6, [1, 3])(task, *logits, meta)
-    parts = OneFormerFusionHead(6, [1, 3], query_chunk=chunk)
+    parts = OneFormerFusionHead(6, [1, 3], block_size=side)
     for key, value in parts(task, *logits, meta).items():
-        assert value.equal(getattr(whole, key))
+        if key == 'scores':  # means, summed up in another order
+            torch.testing.assert_close(value, whole.scores)
+        else:
+            assert value.equal(getattr(whole, key))
 
 
-def test_of_two_equal_queries_the_first_wins_in_chunks_too():
-    cls_scores = probabilities([[0.9, 0.05, 0.05]] * 2)
-    masks = one_row_masks([[0.9, 0.9]] * 2)
-    for chunk in (1, 2):
-        head = OneFormerFusionHead(2, [0], query_chunk=chunk)
-        result = fuse(head, 'panoptic', cls_scores, masks)
-        assert result.sem_seg.tolist() == [[[FIRST, FIRST]]]
+# Equal, equal after rounding to 1, and so small that float32 has none of it.
+@pytest.mark.parametrize('logits', [(2, 2), (20, 30), (30, 20), (-200, -150)])
+@pytest.mark.parametrize('side', [1, 2])
+def test_of_two_equal_queries_the_first_wins_in_blocks_too(logits, side):
+    cls_scores = probabilities([[0.9, 0.05, 0.05]] * 3)
+    masks = torch.tensor([-300, *logits]).float().view(3, 1, 1)
+    head = OneFormerFusionHead(2, [0], iou_thr=0, block_size=side)
+    result = fuse(head, 'panoptic', cls_scores, masks.expand(3, 1, 2))
+    expected = FIRST if max(logits) > 0 else VOID
+    assert result.sem_seg.tolist() == [[[expected, expected]]]
+    # The loser covers as much, and has no pixel.
+    queries = torch.arange(3)
+    winner, inside, covered = compete(
+        torch.ones(3), queries, masks_of(masks.expand(3, 1, 2), side)
+    )
+    first = 1 if max(logits) > 0 else 0
+    assert winner.tolist() == [[first, first]]
+    assert inside.tolist() == [[max(logits) > 0] * 2]
+    assert covered.tolist() == [0] + [2 * (logit > 0) for logit in logits]
 
 
-@pytest.mark.parametrize('option', ['max_per_image', 'query_chunk'])
+def test_a_logit_that_rounds_to_one_half_is_covered():
+    cls_scores = probabilities([[0.9, 0.05, 0.05]])
+    masks = torch.full((1, 2, 2), -1e-8)
+    assert masks.sigmoid().eq(0.5).all()
+    head = OneFormerFusionHead(2, [0])
+    result = fuse(head, 'panoptic', cls_scores, masks)
+    assert result.sem_seg.eq(FIRST).all()
+    # Which an instance is not: its logits must be above 0.
+    assert not fuse(head, 'instance', cls_scores, masks).masks.any()
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_no_queries_at_all_give_an_empty_result(task):
+    head = OneFormerFusionHead(2, [0])
+    result = fuse(head, task, torch.zeros(0, 3), torch.zeros(0, 2, 5))
+    if task == 'instance':
+        assert result.masks.shape == (0, 2, 5)
+        assert result.bboxes.shape == (0, 4)
+        assert len(result) == 0
+    else:
+        nothing = 2 if task == 'panoptic' else 0
+        assert result.sem_seg.tolist() == [2 * [5 * [nothing]]]
+
+
+def test_probabilities_that_products_would_make_denormal_are_none():
+    cls_scores = torch.tensor([[0.0, -95.0, -30.0, 0.0]])
+    assert 0 < float(cls_scores.softmax(-1)[0, 1]) < 1e-38
+    meta = dict.fromkeys(
+        ('batch_input_shape', 'img_shape', 'ori_shape'), (1, 1)
+    )
+    scores = OneFormerFusionHead(3, []).semantic_scores(
+        cls_scores, torch.full((1, 1, 1), 50.0), meta
+    )
+    assert scores[1].item() == 0
+    assert scores[2].item() == pytest.approx(np.exp(-30) / 2)
+
+
+@pytest.mark.parametrize('option', ['max_per_image', 'block_size'])
 @pytest.mark.parametrize('value', [0, -1])
 def test_a_count_below_one_is_refused(option, value):
     with pytest.raises(ValueError, match=f'{option} of 1 or more.*got'):

@@ -1,20 +1,23 @@
 """From queries to results: panoptic, instance and semantic."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
-from mmdet.structures.mask import mask2bbox
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..tasks import check_task
+from .mask_blocks import Block, MaskBlocks, Workspace, mask_boxes
 
-# Mask logits (M, H/4, W/4) -> (M, height, width) of the result.
-Resize = Callable[[Tensor], Tensor]
+# Class probabilities below it are none. With them products of float32 would
+# be denormal, which takes a CPU many times longer.
+TINY = 1e-30
+# How much, relatively, a bound exceeds what it bounds, rounding included.
+SLACK = 1e-5
 
 
 @MODELS.register_module()
@@ -22,8 +25,8 @@ class OneFormerFusionHead(BaseModule):
     """Turn class scores and mask logits into the result of a task.
 
     Masks are resized to the picture as logits, in two steps (network input,
-    then original size), before any threshold. Queries that cannot take part
-    are dropped by their class scores before that.
+    then original size), before any threshold. A block of the result is made
+    at a time, of the queries that have a part in it.
 
     Args:
         num_classes (int): Number of classes, K.
@@ -34,12 +37,13 @@ class OneFormerFusionHead(BaseModule):
             keep in the competition for pixels.
         max_per_image (int | None): Instance: scores kept, things or not.
             None keeps as many as there are queries.
-        query_chunk (int): Queries resized at a time, which bounds memory and
-            changes no result.
+        block_size (int | None): Height and width of the parts of the result
+            that are made one after the other, which bounds memory and changes
+            no result. None takes 128 on a CPU and 512 elsewhere.
         init_cfg (dict, optional): Initialization config.
 
     Raises:
-        ValueError: If ``max_per_image`` or ``query_chunk`` is below 1.
+        ValueError: If ``max_per_image`` or ``block_size`` is below 1.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class OneFormerFusionHead(BaseModule):
         object_mask_thr: float = 0.8,
         iou_thr: float = 0.8,
         max_per_image: int | None = None,
-        query_chunk: int = 32,
+        block_size: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -58,15 +62,16 @@ class OneFormerFusionHead(BaseModule):
                 'Expected max_per_image of 1 or more, or None for as many as '
                 f'there are queries, got {max_per_image}.'
             )
-        if query_chunk < 1:
+        if block_size is not None and block_size < 1:
             raise ValueError(
-                f'Expected query_chunk of 1 or more, got {query_chunk}.'
+                'Expected block_size of 1 or more, or None for one that fits '
+                f'the device, got {block_size}.'
             )
         self.num_classes = num_classes
         self.object_mask_thr = object_mask_thr
         self.iou_thr = iou_thr
         self.max_per_image = max_per_image
-        self.query_chunk = query_chunk
+        self.block_size = block_size
         is_thing = torch.zeros(num_classes, dtype=torch.bool)
         is_thing[list(thing_labels)] = True
         self.register_buffer('is_thing', is_thing, persistent=False)
@@ -99,11 +104,10 @@ class OneFormerFusionHead(BaseModule):
                 than its code can hold.
         """
         predict = getattr(self, f'predict_{check_task(task)}')
-
-        def resize(masks: Tensor) -> Tensor:
-            return resize_masks(masks, metainfo, rescale)
-
-        return predict(cls_scores.float(), mask_preds.float(), resize)
+        masks = MaskBlocks(
+            mask_preds.float(), metainfo, rescale, self.block_size
+        )
+        return predict(cls_scores.float(), masks)
 
     def semantic_scores(
         self, cls_scores: Tensor, mask_preds: Tensor, metainfo: dict
@@ -120,14 +124,15 @@ class OneFormerFusionHead(BaseModule):
             queries, in the size of the original picture, (K, H, W). The
             values of a pixel do not add up to 1.
         """
-
-        def resize(masks: Tensor) -> Tensor:
-            return resize_masks(masks, metainfo, rescale=True)
-
-        return self.add_up(cls_scores.float(), mask_preds.float(), resize)
+        masks = MaskBlocks(mask_preds.float(), metainfo, side=self.block_size)
+        scores = masks.masks.new_empty(self.num_classes, *masks.size)
+        for block, total in self.add_up(cls_scores.float(), masks):
+            y, x = block.place
+            scores[:, y, x] = total
+        return scores
 
     def predict_panoptic(
-        self, cls_scores: Tensor, mask_preds: Tensor, resize: Resize
+        self, cls_scores: Tensor, masks: MaskBlocks
     ) -> PixelData:
         """Give every pixel to one segment or to none (void)."""
         if self.num_classes >= INSTANCE_OFFSET:
@@ -138,15 +143,16 @@ class OneFormerFusionHead(BaseModule):
             )
         scores, labels = cls_scores.softmax(-1).max(-1)  # (Q,)
         kept = (labels != self.num_classes) & (scores > self.object_mask_thr)
-        scores, labels, masks = scores[kept], labels[kept], mask_preds[kept]
+        queries = kept.nonzero()[:, 0]
+        scores, labels = scores[queries], labels[queries]  # (M,)
         segments = torch.full(
-            resize(masks[:0]).shape[1:],
+            masks.size,
             self.num_classes,
             dtype=torch.int32,
-            device=masks.device,
+            device=scores.device,
         )
         if len(scores):
-            winner, inside, covered = self.compete(scores, masks, resize)
+            winner, inside, covered = compete(scores, queries, masks)
             # What each query wins, and wins of what it covers.
             won = torch.bincount(winner.flatten(), minlength=len(scores))
             visible = torch.bincount(winner[inside], minlength=len(scores))
@@ -162,41 +168,8 @@ class OneFormerFusionHead(BaseModule):
         result.set_metainfo(dict(ignore_index=self.num_classes))
         return result
 
-    def compete(
-        self, scores: Tensor, mask_preds: Tensor, resize: Resize
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Let queries compete for the pixels.
-
-        Args:
-            scores (Tensor): Class scores, (M,), M > 0.
-            mask_preds (Tensor): Mask logits at stride 4, (M, H/4, W/4).
-            resize (Resize): To the size of the result.
-
-        Returns:
-            tuple[Tensor, Tensor, Tensor]: Which query has the largest class
-            score times mask probability, the first if several, (H, W);
-            whether that mask probability is at least 0.5, (H, W); and how
-            many pixels each query has with at least 0.5, (M,).
-        """
-        best, covered = None, []
-        for start in range(0, len(scores), self.query_chunk):
-            part = slice(start, start + self.query_chunk)
-            probs = resize(mask_preds[part]).sigmoid()  # (M', H, W)
-            covered.append(count(probs >= 0.5))
-            # The first of equal ones; argmax alone is slower.
-            value, first = (scores[part, None, None] * probs).max(0)
-            inside = probs.gather(0, first[None])[0] >= 0.5
-            if best is None:
-                best, winner, winner_inside = value, first, inside
-                continue
-            better = value > best
-            best = torch.where(better, value, best)
-            winner = torch.where(better, first + start, winner)
-            winner_inside = torch.where(better, inside, winner_inside)
-        return winner, winner_inside, torch.cat(covered)
-
     def predict_instance(
-        self, cls_scores: Tensor, mask_preds: Tensor, resize: Resize
+        self, cls_scores: Tensor, masks: MaskBlocks
     ) -> InstanceData:
         """Score the best (query, class) pairs; masks may overlap."""
         scores = cls_scores.softmax(-1)[:, :-1].flatten()  # (Q * K,)
@@ -205,81 +178,119 @@ class OneFormerFusionHead(BaseModule):
         labels = top % self.num_classes
         things = self.is_thing[labels]
         scores, labels, top = scores[things], labels[things], top[things]
-        # A query may appear with several classes: its mask is resized once.
-        queries, row = (top // self.num_classes).unique(return_inverse=True)
-        masks, quality = [], []
-        for part in mask_preds[queries].split(self.query_chunk):
-            logits = resize(part)  # (M', H, W)
-            inside = logits > 0
-            area = count(inside)
-            # A sum over the inside, where the probability is above 0.5,
-            # without a second look at which pixels these are.
-            excess = logits.sigmoid().sub_(0.5).clamp_(min=0)
-            inner = excess.flatten(1).sum(1) + 0.5 * area
-            masks.append(inside)
-            quality.append(inner / (area + 1e-6))
-        masks = torch.cat(masks)
+        inside, quality = cut_out(top // self.num_classes, masks)
         return InstanceData(
-            bboxes=mask2bbox(masks)[row],
+            bboxes=mask_boxes(inside),
             labels=labels,
-            scores=scores * torch.cat(quality)[row],
-            masks=masks[row],
+            scores=scores * quality,
+            masks=inside,
         )
 
     def predict_semantic(
-        self, cls_scores: Tensor, mask_preds: Tensor, resize: Resize
+        self, cls_scores: Tensor, masks: MaskBlocks
     ) -> PixelData:
         """Give every pixel the class with the largest sum over queries."""
-        total = self.add_up(cls_scores, mask_preds, resize)  # (K, H, W)
-        return semantic_result(total)
+        labels = cls_scores.new_empty(masks.size, dtype=torch.int64)
+        for block, total in self.add_up(cls_scores, masks):
+            labels[block.place] = best_class(total)
+        return semantic_result(labels)
 
     def add_up(
-        self, cls_scores: Tensor, mask_preds: Tensor, resize: Resize
-    ) -> Tensor:
-        """Sum class times mask probability over the queries, (K, H, W)."""
-        probs = cls_scores.softmax(-1)[:, :-1]  # (Q, K)
-        size = resize(mask_preds[:0]).shape[1:]
-        total = probs.new_zeros(self.num_classes, *size)
-        for chunk_probs, chunk_masks in zip(
-            probs.split(self.query_chunk),
-            mask_preds.split(self.query_chunk),
-            strict=True,
-        ):
-            masks = resize(chunk_masks).sigmoid()  # (Q', H, W)
-            total.flatten(1).addmm_(chunk_probs.T, masks.flatten(1))
-        return total
+        self, cls_scores: Tensor, masks: MaskBlocks
+    ) -> Iterator[tuple[Block, Tensor]]:
+        """Yield each block with its sum over the queries, (K, h, w).
+
+        A sum is valid until the next one is asked for.
+        """
+        probs = cls_scores.detach().softmax(-1)[:, :-1].T  # (K, Q)
+        probs = probs.where(probs > TINY, 0).contiguous()
+        workspace = Workspace(probs)
+        for block in masks.blocks:
+            inside = masks.logits(block).sigmoid_()  # (Q, h, w)
+            size = inside.shape[1:]
+            total = workspace.empty('total', (len(probs), size.numel()))
+            torch.mm(probs, inside.flatten(1), out=total)
+            yield block, total.unflatten(1, size)
 
 
-def semantic_result(scores: Tensor) -> PixelData:
-    """Return the label with the largest score, ``sem_seg`` (1, H, W).
-
-    Args:
-        scores (Tensor): One map per class, (K, H, W).
-    """
-    # The first of equal ones; argmax alone is slower.
-    result = PixelData(sem_seg=scores.max(0, keepdim=True).indices)
-    # What SemSegMetric ignores in the ground truth; never predicted.
-    result.set_metainfo(dict(ignore_index=255))
-    return result
-
-
-def resize_masks(masks: Tensor, metainfo: dict, rescale: bool) -> Tensor:
-    """Resize mask logits to the network input, crop padding, then rescale.
+def compete(
+    scores: Tensor, queries: Tensor, masks: MaskBlocks
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Let queries compete for the pixels.
 
     Args:
-        masks (Tensor): Logits at stride 4, (M, H/4, W/4).
-        metainfo (dict): See :meth:`OneFormerFusionHead.forward`.
-        rescale (bool): Whether to resize to ``ori_shape`` at the end.
+        scores (Tensor): Class scores, (M,), M > 0.
+        queries (Tensor): Which of the masks these are of, (M,).
+        masks (MaskBlocks): Mask logits.
 
     Returns:
-        Tensor: Logits, (M, height, width).
+        tuple[Tensor, Tensor, Tensor]: Which query has the largest class
+        score times mask probability, the first if several, (H, W); whether
+        that mask probability is at least 0.5, (H, W); and how many pixels
+        each query has with at least 0.5, (M,).
     """
-    height, width = metainfo['img_shape'][:2]
-    masks = _interpolate(masks, metainfo['batch_input_shape'])
-    masks = masks[:, :height, :width]
-    if rescale:
-        masks = _interpolate(masks, metainfo['ori_shape'][:2])
-    return masks
+    winner = queries.new_empty(masks.size)
+    inside = torch.empty_like(winner, dtype=torch.bool)
+    covered = torch.zeros_like(queries, dtype=torch.int32)
+    for block, own in masks.taking_part(may_matter(scores, queries, masks)):
+        probs = masks.logits(block, queries[own]).sigmoid_()  # (M', h, w)
+        covered.index_add_(0, own, count(probs >= 0.5))
+        # The first of equal ones; argmax alone is slower.
+        first = (scores[own, None, None] * probs).max(0).indices
+        winner[block.place] = own[first]
+        inside[block.place] = probs.gather(0, first[None])[0] >= 0.5
+    return winner, inside, covered
+
+
+def may_matter(scores: Tensor, queries: Tensor, masks: MaskBlocks) -> Tensor:
+    """Return where a query may win a pixel or cover one, (M, blocks).
+
+    Whoever stays below what another has everywhere does not win. Parameters
+    are those of :func:`compete`.
+    """
+    greatest = masks.greatest()[queries].sigmoid() * (1 + SLACK)
+    least = masks.least()[queries].sigmoid()
+    scores = scores[:, None]
+    return (greatest >= 0.5) | (
+        scores * greatest + TINY >= (scores * least).amax(0)
+    )
+
+
+def cut_out(queries: Tensor, masks: MaskBlocks) -> tuple[Tensor, Tensor]:
+    """Threshold the masks of some queries.
+
+    Args:
+        queries (Tensor): Which ones, (N,), some perhaps several times.
+        masks (MaskBlocks): Mask logits.
+
+    Returns:
+        tuple[Tensor, Tensor]: Where the logit is above 0, bool, (N, H, W),
+        and the mean mask probability there, (N,).
+    """
+    found = torch.zeros(
+        (len(queries), *masks.size), dtype=torch.bool, device=queries.device
+    )
+    # A query may appear with several classes: its mask is resized once.
+    queries, row = queries.unique(return_inverse=True)
+    area = torch.zeros_like(queries, dtype=torch.int32)
+    excess = masks.masks.new_zeros(len(queries))
+    for block, own in masks.taking_part((masks.greatest() > 0)[queries]):
+        logits = masks.logits(block, queries[own])  # (M', h, w)
+        inside = logits > 0
+        y, x = block.place
+        # The last is that of the queries without a part in the block.
+        position = torch.full_like(queries, len(own))
+        position[own] = torch.arange(len(own), device=own.device)
+        found[:, y, x] = F.pad(inside, (0, 0, 0, 0, 0, 1)).index_select(
+            0, position[row]
+        )
+        area.index_add_(0, own, count(inside))
+        # A sum over the inside, where the probability is above 0.5, without
+        # a second look at which pixels these are.
+        over = logits.sigmoid_().sub_(0.5).clamp_(min=0)
+        excess.index_add_(0, own, over.flatten(1).sum(1))
+    quality = (excess + 0.5 * area) / (area + 1e-6)
+    return found, quality[row]
 
 
 def count(inside: Tensor) -> Tensor:
@@ -287,13 +298,15 @@ def count(inside: Tensor) -> Tensor:
     return inside.view(torch.uint8).flatten(1).sum(1, dtype=torch.int32)
 
 
-def _interpolate(masks: Tensor, size: Sequence[int]) -> Tensor:
-    size = tuple(size)
-    if masks.shape[1:] == size:
-        return masks
-    if len(masks) == 0:  # PyTorch refuses to resize an empty batch.
-        return masks.new_zeros((0, *size))
-    # As channels, since single channels count as channels-last, and slow.
-    return F.interpolate(
-        masks[None], size, mode='bilinear', align_corners=False
-    )[0]
+def best_class(scores: Tensor) -> Tensor:
+    """Return the label with the largest score, (H, W), of (K, H, W)."""
+    # The first of equal ones; argmax alone is slower.
+    return scores.max(0).indices
+
+
+def semantic_result(labels: Tensor) -> PixelData:
+    """Return labels (H, W) as a result, ``sem_seg`` (1, H, W)."""
+    result = PixelData(sem_seg=labels[None])
+    # What SemSegMetric ignores in the ground truth; never predicted.
+    result.set_metainfo(dict(ignore_index=255))
+    return result

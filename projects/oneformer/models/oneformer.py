@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..tasks import TASKS, check_task
 from .feed_forward import use_lean_feed_forward
-from .fusion_head import semantic_result
+from .fusion_head import best_class, semantic_result
 from .non_finite import NonFiniteError, NonFiniteGuard
 from .oneformer_head import PixelFeatures, predict_masks
 from .state_fitting import load_hook
@@ -254,7 +254,7 @@ class OneFormer(BaseDetector):
                     maps = self.panoptic_fusion_head.semantic_scores(
                         scores, masks, sample.metainfo
                     )
-                    result = semantic_result(maps)
+                    result = semantic_result(best_class(maps))
                     result.scores = maps
                 else:
                     result = self.panoptic_fusion_head(

@@ -8,7 +8,7 @@ from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from torch import nn
 
-from .fusion_head import semantic_result
+from .fusion_head import best_class, semantic_result
 from .oneformer import OneFormer
 
 # Axes of (K, H, W) along which a flipped picture is turned back.
@@ -89,7 +89,7 @@ class OneFormerTTA(BaseTTAModel):
             )
         for sample in merged:
             scores = sample.pop('semantic_scores').scores
-            sample.pred_sem_seg = semantic_result(scores)
+            sample.pred_sem_seg = semantic_result(best_class(scores))
         return merged
 
     def score(self, data: dict) -> SampleList:

@@ -1,0 +1,270 @@
+"""Mask logits in the size of the result, a block of the result at a time.
+
+Resizing is linear along each axis, so that a block needs no more than a few
+rows and columns of the small masks: they are resized along x while they have
+few rows, then along y. What such a block can hold lies between the least and
+the greatest logit that it is made of, which tells beforehand what a query
+has no part in.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# On a CPU what a block takes should stay in the cache; other devices want much
+# work at a time.
+CPU_BLOCK, DEVICE_BLOCK = 128, 512
+
+
+class Step(NamedTuple):
+    """Linear interpolation along an axis, an entry for each place."""
+
+    low: Tensor  # int64, where in the source
+    high: Tensor  # int64, its neighbour, or itself at the end
+    share: Tensor  # float32, of the neighbour
+
+
+class Span(NamedTuple):
+    """A part of one axis of the result, and what it is made of."""
+
+    result: slice
+    source: slice
+    steps: list[Step]
+
+
+class Block(NamedTuple):
+    """A rectangle of the result."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the result."""
+        return self.rows.result, self.columns.result
+
+
+class Workspace:
+    """Memory that is used again and again.
+
+    Of memory that is fresh each time the operating system clears every page,
+    which takes longer than the arithmetic.
+
+    Args:
+        like (Tensor): Of the type and device wanted.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self._like = like
+        self._parts: dict[str, Tensor] = {}
+
+    def empty(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Return a tensor in the place of the last one of this name."""
+        size = prod(shape)
+        if name not in self._parts or len(self._parts[name]) < size:
+            self._parts[name] = self._like.new_empty(size)
+        return self._parts[name][:size].view(shape)
+
+
+class MaskBlocks:
+    """How small masks become large ones, block by block.
+
+    Masks are resized to the network input, rid of the padding, then resized
+    to the original picture, both times as ``F.interpolate`` does it with
+    ``mode='bilinear', align_corners=False``; a step to the same size is none.
+
+    Args:
+        masks (Tensor): Logits at stride 4, (M, H/4, W/4), float32. Those of
+            some of the queries may be asked for.
+        metainfo (dict): ``batch_input_shape``, ``img_shape`` and, to
+            rescale, ``ori_shape``, each (height, width).
+        rescale (bool): Whether to resize to ``ori_shape`` at the end.
+        side (int | None): Height and width of a block. None takes 128 on
+            a CPU and 512 elsewhere.
+    """
+
+    def __init__(
+        self,
+        masks: Tensor,
+        metainfo: dict,
+        rescale: bool = True,
+        side: int | None = None,
+    ) -> None:
+        self.masks = masks.detach()
+        self._workspace = Workspace(self.masks)
+        on_cpu = masks.device.type == 'cpu'
+        side = side or (CPU_BLOCK if on_cpu else DEVICE_BLOCK)
+        axes = [
+            [
+                masks.shape[1 + axis],
+                metainfo['batch_input_shape'][axis],
+                metainfo['img_shape'][axis],
+                metainfo['ori_shape' if rescale else 'img_shape'][axis],
+            ]
+            for axis in (0, 1)
+        ]
+        #: Height and width of the result.
+        self.size = tuple(axis[-1] for axis in axes)
+        self.rows, self.columns = (
+            spans(*axis, side, masks.device) for axis in axes
+        )
+        #: They cover each pixel of the result once.
+        self.blocks = [
+            Block(*pair) for pair in product(self.rows, self.columns)
+        ]
+
+    def logits(self, block: Block, queries: Tensor | None = None) -> Tensor:
+        """Return the logits of a block.
+
+        Args:
+            block (Block): One of :attr:`blocks`.
+            queries (Tensor | None): Indices, (M',), or None for all.
+
+        Returns:
+            Tensor: (M', height, width) of the block, valid until the next
+            call; it may be written to.
+        """
+        masks = self.masks[:, block.rows.source, block.columns.source]
+        if queries is not None:
+            masks = masks.index_select(0, queries)
+        # What is copied are whole rows, so that columns become rows first.
+        masks = self._copy('columns', masks.movedim(2, 0))
+        masks = self._interpolate(masks, 0, block.columns.steps)
+        masks = self._copy('rows', masks.movedim(0, 2))
+        return self._interpolate(masks, 1, block.rows.steps)
+
+    def _copy(self, name: str, masks: Tensor) -> Tensor:
+        return self._workspace.empty(name, masks.shape).copy_(masks)
+
+    def _interpolate(
+        self, masks: Tensor, axis: int, steps: Sequence[Step]
+    ) -> Tensor:
+        """Resize along the first or second of three axes."""
+        for name, step in zip(('once', 'twice'), steps, strict=False):
+            shape = list(masks.shape)
+            shape[axis] = len(step.low)
+            lower = self._workspace.empty(name, shape)
+            upper = self._workspace.empty('neighbour', shape)
+            torch.index_select(masks, axis, step.low, out=lower)
+            torch.index_select(masks, axis, step.high, out=upper)
+            share = step.share.view(-1, *[1] * (2 - axis))
+            masks = lower.lerp_(upper, share)
+        return masks
+
+    def least(self) -> Tensor:
+        """Return what no logit of a block is below, (M, blocks)."""
+        return self._reduce(torch.amin)
+
+    def greatest(self) -> Tensor:
+        """Return what no logit of a block is above, (M, blocks)."""
+        return self._reduce(torch.amax)
+
+    def _reduce(self, function: Callable[[Tensor, int], Tensor]) -> Tensor:
+        rows = torch.stack(
+            [function(self.masks[:, span.source], 1) for span in self.rows], 1
+        )
+        return torch.stack(
+            [function(rows[:, :, span.source], 2) for span in self.columns], 2
+        ).flatten(1)
+
+    def taking_part(self, active: Tensor) -> list[tuple[Block, Tensor]]:
+        """Return the blocks in which there are queries, with their indices.
+
+        The host waits for the device twice, however many they are.
+
+        Args:
+            active (Tensor): Whether a query is in a block, bool,
+                (M, blocks).
+        """
+        queries = active.T.nonzero()[:, 1]
+        counts = active.sum(0).tolist()
+        return [
+            (block, own)
+            for block, own in zip(
+                self.blocks, queries.split(counts), strict=True
+            )
+            if len(own)
+        ]
+
+
+def spans(
+    source: int,
+    resized: int,
+    cropped: int,
+    result: int,
+    side: int,
+    device: torch.device,
+) -> list[Span]:
+    """Divide an axis of the result.
+
+    Args:
+        source (int): Length of the axis in small masks.
+        resized (int): Length after the first interpolation.
+        cropped (int): How much of that is kept.
+        result (int): Length after the second interpolation.
+        side (int): Length of a span; the last may be shorter.
+        device (torch.device): Of the masks.
+    """
+    steps = [
+        linear(old, new)
+        for old, new in ((source, resized), (cropped, result))
+        if old != new
+    ]
+    on_device = [Step(*(part.to(device) for part in step)) for step in steps]
+    found = []
+    for start in range(0, result, side):
+        begin, end = start, min(start + side, result)
+        own = []
+        for step, on in zip(steps[::-1], on_device[::-1], strict=True):
+            part = slice(begin, end)
+            begin, end = int(step.low[begin]), int(step.high[end - 1]) + 1
+            own.append(
+                Step(
+                    on.low[part] - begin, on.high[part] - begin, on.share[part]
+                )
+            )
+        place = slice(start, min(start + side, result))
+        found.append(Span(place, slice(begin, end), own[::-1]))
+    return found
+
+
+def linear(old: int, new: int) -> Step:
+    """Return where each place of a new axis lies on an old one.
+
+    Rounded as PyTorch's own: a place far from 0 would otherwise differ by
+    more than the rounding of a logit.
+    """
+    scale = float(torch.tensor(old, dtype=torch.float32) / new)
+    place = (torch.arange(new, dtype=torch.float64) + 0.5) * scale - 0.5
+    place = place.float().clamp_(0, old - 1)
+    low = place.long()
+    return Step(low, (low + 1).clamp_(max=old - 1), place - low)
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """Return boxes around masks: left, top, right, bottom, the last two out.
+
+    Args:
+        masks (Tensor): Bool, (M, H, W).
+
+    Returns:
+        Tensor: float32, (M, 4); all 0 for an empty mask.
+    """
+    # As bytes: PyTorch's any() and nonzero() take many times longer.
+    marked = masks.view(torch.uint8)
+    left, right = _extent(marked.amax(1))
+    top, bottom = _extent(marked.amax(2))
+    return torch.stack([left, top, right, bottom], 1).float()
+
+
+def _extent(marked: Tensor) -> tuple[Tensor, Tensor]:
+    """First place that is not 0 and the one behind the last, each (M,)."""
+    marked = marked.bool()  # (M, length)
+    length = marked.shape[1]
+    place = torch.arange(length, device=marked.device)
+    first = place.where(marked, length).amin(1) % length
+    return first, (place + 1).where(marked, 0).amax(1)
