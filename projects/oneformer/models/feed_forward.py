@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .dropout import Dropout, draw_kept
 
 # Of the values between, per part of the tokens: what fits a cache.
-PART_BYTES = 2**20
+PART_BYTES = 2**22
 # So much of them is kept on a CPU, rather than computed again.
 KEPT_BYTES = 2**24
 

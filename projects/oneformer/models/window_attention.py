@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .dropout import can_be_lean
 
 # Of the attention weights, per part of the windows: what fits a cache.
-PART_BYTES = 2**20
+PART_BYTES = 2**21
 
 
 class WindowAttention(WindowMSA):
