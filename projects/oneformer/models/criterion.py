@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .matcher import Match
 from .non_finite import (
@@ -18,6 +19,7 @@ from .non_finite import (
     name_predictions,
 )
 from .point_sampling import (
+    MASKS_AT_ONCE,
     NO_PART,
     Unlabelled,
     sample_features,
@@ -256,30 +258,61 @@ class OneFormerCriterion(BaseModule):
         Points that are not labelled have no part in either.
         """
         # Only matched queries get a mask map.
-        logits = torch.cat(
-            [
-                torch.einsum('qc,chw->qhw', embeds[match.queries], features)
-                for embeds, features, match in zip(
-                    mask_embeds, mask_features, matches, strict=True
-                )
-            ]
-        ).float()  # (M, H/4, W/4)
-        if len(logits) == 0:
-            # Zero, and yet every parameter gets a gradient.
-            return logits.sum(), logits.sum()
-        masks = torch.cat(
-            [
-                target.masks[match.targets]
-                for target, match in zip(targets, matches, strict=True)
-            ]
-        )  # (M, H, W)
+        embeds = [
+            embeds[match.queries]
+            for embeds, match in zip(mask_embeds, matches, strict=True)
+        ]
         unlabelled = unlabelled or [None] * len(targets)
         with torch.no_grad():
+            logits = matched_logits(embeds, mask_features)
             points = self.draw_points(
                 leave_out_cells(logits, matches, unlabelled)[:, None]
             )  # (M, P, 2)
+            masks = torch.cat(
+                [
+                    target.masks[match.targets]
+                    for target, match in zip(targets, matches, strict=True)
+                ]
+            )  # (M, H, W)
             truth = sample_masks(masks, points)  # (M, P)
             left_out = points_left_out(points, matches, unlabelled)
+        # Of all objects and layers, only points and truth are kept.
+        return checkpoint(
+            self.point_losses,
+            embeds,
+            mask_features,
+            points,
+            truth,
+            left_out,
+            num_masks,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+
+    def point_losses(
+        self,
+        embeds: list[Tensor],
+        mask_features: Tensor,
+        points: Tensor,
+        truth: Tensor,
+        left_out: Tensor | None,
+        num_masks: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Binary and dice loss at points, two scalars.
+
+        Args:
+            embeds (list[Tensor]): Per image the mask embeddings of matched
+                queries; M altogether, each (M_i, C).
+            mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
+            points (Tensor): x and y in [0, 1], (M, P, 2).
+            truth (Tensor): Values of the masks there, (M, P).
+            left_out (Tensor | None): Which points have no part, (M, P).
+            num_masks (Tensor): What the losses are divided by.
+        """
+        logits = matched_logits(embeds, mask_features)
+        if len(logits) == 0:
+            # Zero, and yet every parameter gets a gradient.
+            return logits.sum(), logits.sum()
         logits = point_sample(logits[:, None], points)[:, 0]  # (M, P)
         if left_out is not None:
             logits = logits.masked_fill(left_out, NO_PART)
@@ -298,13 +331,33 @@ class OneFormerCriterion(BaseModule):
         Returns:
             Tensor: x and y in [0, 1], (M, P, 2).
         """
-        return get_uncertain_point_coords_with_randomness(
-            logits,
-            None,
-            self.num_points,
-            self.oversample_ratio,
-            self.importance_sample_ratio,
+        return torch.cat(
+            [
+                get_uncertain_point_coords_with_randomness(
+                    part,
+                    None,
+                    self.num_points,
+                    self.oversample_ratio,
+                    self.importance_sample_ratio,
+                )
+                for part in logits.split(MASKS_AT_ONCE)
+            ]
         )
+
+
+def matched_logits(embeds: list[Tensor], mask_features: Tensor) -> Tensor:
+    """Return the mask maps of matched queries, float32, (M, H/4, W/4).
+
+    Args:
+        embeds (list[Tensor]): Per image, M altogether, each (M_i, C).
+        mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
+    """
+    return torch.cat(
+        [
+            torch.einsum('qc,chw->qhw', own, features)
+            for own, features in zip(embeds, mask_features, strict=True)
+        ]
+    ).float()
 
 
 def join_open_classes(

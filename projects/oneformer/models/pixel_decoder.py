@@ -104,9 +104,9 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             self.output_convs,
             strict=True,
         ):
-            side = lateral(feat)
+            side = lateral(last_channels(feat))
             above = F.interpolate(
-                maps[-1],
+                last_channels(maps[-1]),
                 side.shape[-2:],
                 mode='bilinear',
                 align_corners=False,
@@ -211,3 +211,10 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             torch.cat(positions, dim=1),
             torch.cat(points)[None, :, None],
         )
+
+
+def last_channels(feat: Tensor) -> Tensor:
+    """Lay a map (B, C, H, W) out as the convolutions of a CPU like it."""
+    if feat.device.type != 'cpu':
+        return feat
+    return feat.contiguous(memory_format=torch.channels_last)

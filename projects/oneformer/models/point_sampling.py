@@ -26,6 +26,8 @@ class Unlabelled(NamedTuple):
 
 # A logit of a point that has no part: probability and cross entropy are 0.
 NO_PART = -1e4
+# With points of their own, each needs memory many times over.
+MASKS_AT_ONCE = 32
 
 
 def sample_features(features: Tensor, points: Tensor) -> Tensor:
@@ -54,6 +56,17 @@ def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
     Returns:
         Tensor: float32 in [0, 1], (N, P).
     """
+    if points.dim() == 3 and len(masks) > MASKS_AT_ONCE:
+        return torch.cat(
+            [
+                sample_masks(*part)
+                for part in zip(
+                    masks.split(MASKS_AT_ONCE),
+                    points.split(MASKS_AT_ONCE),
+                    strict=True,
+                )
+            ]
+        )
     index, weight = corners(points, *masks.shape[-2:])
     flat = masks.flatten(1)
     total = 0
