@@ -117,8 +117,8 @@ def test_matched_queries_alone_learn_from_the_masks(criterion):
 
 
 def test_three_quarters_of_the_points_are_where_the_mask_is_unsure(criterion):
-    logits = torch.full((2, 1, *FEATURE_SIZE), 9.0)
-    logits[:, :, :, :5] = 0.0  # unsure in the left half
+    logits = torch.full((2, *FEATURE_SIZE), 9.0)
+    logits[:, :, :5] = 0.0  # unsure in the left half
     points = criterion.draw_points(logits)
     assert points.shape == (2, model_configs.NUM_POINTS, 2)
     unsure = (points[:, :, 0] < 0.45).sum(1)

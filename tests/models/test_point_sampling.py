@@ -8,8 +8,11 @@ from mmcv.ops import point_sample
 from torch import Tensor
 
 from projects.oneformer.models.point_sampling import (
+    MASKS_AT_ONCE,
+    draw_uncertain,
     sample_features,
     sample_masks,
+    smallest,
 )
 
 SIZE = (7, 12)  # height, width
@@ -46,6 +49,43 @@ def test_masks_are_sampled_at_points_of_their_own(masks):
     torch.testing.assert_close(
         sample_masks(masks, points), expected, atol=1e-5, rtol=0
     )
+
+
+def test_many_masks_are_sampled_as_few_are():
+    masks = torch.rand(2 * MASKS_AT_ONCE + 1, *SIZE) < 0.5
+    points = torch.rand(len(masks), 9, 2)
+    expected = [
+        sample_masks(*pair)
+        for pair in zip(masks[:, None], points, strict=True)
+    ]
+    assert sample_masks(masks, points).equal(torch.cat(expected))
+
+
+@pytest.mark.parametrize('count', [0, 1, 5, 12])
+def test_the_smallest_values_are_found(count):
+    values = torch.randn(3, 12)
+    found = smallest(values, count)
+    assert found.dtype == torch.int64
+    for row, places in zip(values, found.tolist(), strict=True):
+        assert set(places) == set(row.argsort()[:count].tolist())
+        assert len(places) == count
+
+
+def test_uncertain_points_are_candidates_and_the_rest_is_uniform():
+    logits = torch.full((40, 4, 8), 5.0)
+    logits[:, :, 6:] = 0.01  # unsure on the right
+    points = draw_uncertain(logits, 40, 3.0, 0.75)
+    assert points.shape == (40, 40, 2)
+    assert points.min() >= 0 and points.max() <= 1
+    # Of 120 candidates about a quarter lie there, all of which are taken.
+    assert (points[:, :30, 0] > 0.8).float().mean() > 0.7
+    assert abs((points[:, 30:, 0] > 0.5).float().mean() - 0.5) < 0.1
+
+
+def test_no_mask_draws_no_points():
+    assert draw_uncertain(torch.zeros(0, 4, 8), 12, 3.0, 0.75).shape == (
+        0, 12, 2,
+    )  # fmt: skip
 
 
 def test_values_are_fractional_between_pixels_and_at_the_border():

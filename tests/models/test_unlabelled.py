@@ -300,7 +300,7 @@ def test_points_do_not_gather_where_nothing_is_labelled(criterion):
     shares = []
     for open_ in (None, Unlabelled(open_classes(), left_half())):
         seen = leave_out_cells(logits, matches, [open_])
-        points = criterion.draw_points(seen[:, None])
+        points = criterion.draw_points(seen)
         shares.append(float((points[..., 0] < 0.5).float().mean()))
     # Three quarters are chosen, and the others are uniform.
     assert shares[0] > 0.8

@@ -2,7 +2,6 @@
 
 import torch
 from mmcv.ops import point_sample
-from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.utils import reduce_mean
 from mmengine.model import BaseModule
@@ -22,6 +21,7 @@ from .point_sampling import (
     MASKS_AT_ONCE,
     NO_PART,
     Unlabelled,
+    draw_uncertain,
     sample_features,
     sample_masks,
 )
@@ -266,7 +266,7 @@ class OneFormerCriterion(BaseModule):
         with torch.no_grad():
             logits = matched_logits(embeds, mask_features)
             points = self.draw_points(
-                leave_out_cells(logits, matches, unlabelled)[:, None]
+                leave_out_cells(logits, matches, unlabelled)
             )  # (M, P, 2)
             masks = torch.cat(
                 [
@@ -326,16 +326,15 @@ class OneFormerCriterion(BaseModule):
         return loss_mask, loss_dice
 
     def draw_points(self, logits: Tensor) -> Tensor:
-        """Draw points, most of them where the (M, 1, h, w) logits are small.
+        """Draw points, most of them where the (M, h, w) logits are small.
 
         Returns:
             Tensor: x and y in [0, 1], (M, P, 2).
         """
         return torch.cat(
             [
-                get_uncertain_point_coords_with_randomness(
+                draw_uncertain(
                     part,
-                    None,
                     self.num_points,
                     self.oversample_ratio,
                     self.importance_sample_ratio,

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -67,20 +68,19 @@ def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
                 )
             ]
         )
-    index, weight = corners(points, *masks.shape[-2:])
-    flat = masks.flatten(1)
+    flat = masks.flatten(1).view(torch.uint8)
     total = 0
-    for k in range(4):
-        if points.dim() == 2:
-            values = flat[:, index[..., k]]
-        else:
-            values = flat.gather(1, index[..., k])
+    for index, weight in corners(points, *masks.shape[-2:]):
+        shared = points.dim() == 2
+        values = flat[:, index] if shared else flat.gather(1, index)
         # In one type, since a product of two is slow on a CPU.
-        total = total + values.float() * weight[..., k]
+        total = total + values.float() * weight
     return total
 
 
-def corners(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def corners(
+    points: Tensor, height: int, width: int
+) -> list[tuple[Tensor, Tensor]]:
     """Return what bilinear sampling of a map adds up.
 
     Args:
@@ -89,23 +89,75 @@ def corners(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         width (int): Of the map.
 
     Returns:
-        tuple[Tensor, Tensor]: Places of four pixels in the flat map, and
-        their weights in float32, 0 for those outside, both (..., 4).
+        list[tuple[Tensor, Tensor]]: For each of four pixels its place in the
+        flat map and its weight in float32, 0 if it lies outside, both (...).
     """
-    scale = points.new_tensor([width, height])
-    position = points * scale - 0.5
-    corner = position.floor()
-    right, low = (position - corner).unbind(-1)  # weights of the far corners
-    x, y = corner.long().unbind(-1)
-    places, weights = [], []
-    for step_y, weight_y in ((0, 1 - low), (1, low)):
-        for step_x, weight_x in ((0, 1 - right), (1, right)):
-            column, row = x + step_x, y + step_y
-            inside = (column >= 0) & (column < width)
-            inside &= (row >= 0) & (row < height)
-            places.append((row * width + column) * inside)
-            weights.append(weight_y * weight_x * inside.float())
-    return torch.stack(places, -1), torch.stack(weights, -1).float()
+    columns = _along(points[..., 0], width)
+    rows = _along(points[..., 1], height)
+    return [
+        (row * width + column, weight_y * weight_x)
+        for row, weight_y in rows
+        for column, weight_x in columns
+    ]
+
+
+def _along(position: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+    """The two pixels around positions on an axis, and their weights."""
+    position = position.float() * size - 0.5
+    near = position.floor()
+    far_weight = position - near
+    near = near.long()
+    return [
+        (near.clamp(min=0), (1 - far_weight) * (near >= 0)),
+        ((near + 1).clamp(max=size - 1), far_weight * (near + 1 < size)),
+    ]
+
+
+def draw_uncertain(
+    logits: Tensor, count: int, oversample: float, share: float
+) -> Tensor:
+    """Draw points, most of them where a mask is uncertain.
+
+    Args:
+        logits (Tensor): Mask logits, (M, h, w).
+        count (int): Points per mask, P.
+        oversample (float): Candidates drawn per point.
+        share (float): Part of the points that are the most uncertain
+            candidates; the others are uniform.
+
+    Returns:
+        Tensor: x and y in [0, 1], (M, P, 2).
+
+    Source: arXiv:1912.08193, section 3.1.
+    """
+    masks, device = len(logits), logits.device
+    candidates = torch.rand(masks, int(count * oversample), 2, device=device)
+    certainty = F.grid_sample(
+        logits[:, None], candidates[:, None] * 2 - 1, align_corners=False
+    )[:, 0, 0].abs()  # (M, candidates)
+    chosen = smallest(certainty, int(share * count))
+    # A pair of floats moves as one number.
+    pairs = candidates.view(torch.int64)[..., 0].gather(1, chosen)
+    uncertain = pairs[..., None].view(torch.float32)
+    rest = torch.rand(masks, count - chosen.shape[1], 2, device=device)
+    return torch.cat([uncertain, rest], dim=1)
+
+
+def smallest(values: Tensor, count: int) -> Tensor:
+    """Return where the smallest values of each row are, in any order.
+
+    Args:
+        values (Tensor): (M, N).
+        count (int): How many, up to N.
+
+    Returns:
+        Tensor: int64, (M, count).
+    """
+    if values.device.type != 'cpu' or count == 0:
+        return values.topk(count, largest=False, sorted=False).indices
+    # Several times as fast as PyTorch there.
+    order = np.argpartition(values.numpy(), count - 1, axis=1)
+    return torch.from_numpy(order[:, :count])
 
 
 class PointTable:
@@ -132,7 +184,10 @@ class PointTable:
         Returns:
             Tensor: float32, (C, P).
         """
-        index, weight = corners(points, *self.size)
+        terms = corners(points, *self.size)
+        index, weight = (
+            torch.stack(part, -1) for part in zip(*terms, strict=True)
+        )
         if self.rows.dtype == torch.uint8:
             values = self.rows[index].float()  # (P, 4, C)
             return torch.einsum('pkc,pk->cp', values, weight)
