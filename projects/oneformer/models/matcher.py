@@ -185,6 +185,6 @@ def pairwise_bce(logits: Tensor, truth: Tensor) -> Tensor:
 def pairwise_dice(logits: Tensor, truth: Tensor) -> Tensor:
     """Dice loss with smoothing 1, of (Q, P) and (N, P): (Q, N)."""
     probs = logits.sigmoid()
-    overlap = 2 * probs @ truth.T
+    overlap = 2 * (probs @ truth.T)
     total = probs.sum(1)[:, None] + truth.sum(1)[None]
     return 1 - (overlap + 1) / (total + 1)
