@@ -102,6 +102,21 @@ def test_autocast_computes_in_half_precision():
     assert lean.layers[1].weight.grad.dtype == torch.float32
 
 
+def test_half_precision_is_summed_over_all_tokens_at_once(monkeypatch):
+    monkeypatch.setattr(feed_forward, 'PART_BYTES', 1)
+    _, lean = make_pair()
+    lean.bfloat16()
+    x = torch.ones(600, 8, dtype=torch.bfloat16)
+    (out_bias,) = torch.autograd.grad(lean(x).sum(), [lean.layers[1].bias])
+    assert out_bias.tolist() == [600] * 8
+    lean.layers[1].weight.data.fill_(1)
+    lean.layers[0][0].bias.data.fill_(1)
+    lean.layers[0][0].weight.data.zero_()
+    # One after the other, ones add up to 256 in bfloat16 and no further.
+    (weight,) = torch.autograd.grad(lean(x).sum(), [lean.layers[1].weight])
+    assert weight.unique().tolist() == [600]
+
+
 def test_no_token_gives_no_output_and_gradients_of_zero():
     _, lean = make_pair()
     x = torch.zeros(2, 0, 8, dtype=torch.float64, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Two linear layers that keep their input for the gradient, and no more.
+"""Two linear layers that keep little for the gradient.
 
 What lies between them is four times as wide and kept up to three times
 (before and after the activation, and after dropout). In Swin and the pixel
@@ -95,7 +95,7 @@ class _FeedForward(torch.autograd.Function):
         out = x.new_empty(len(tokens), len(weight2))
         size = shape[0] * shape[1] * x.element_size()
         outputs = None  # of the first layer
-        if x.device.type != 'cpu' or size <= KEPT_BYTES:
+        if not _computes_again(x) or size <= KEPT_BYTES:
             outputs = F.linear(tokens, weight1, bias1)
         for part in _parts(shape, x):
             linear = _linear(tokens, weight1, bias1, outputs, part)
@@ -124,7 +124,8 @@ class _FeedForward(torch.autograd.Function):
             slope = _through_activation(
                 slope, linear, hidden, ctx.gelu, kept, part
             )
-            slope /= ctx.share
+            if ctx.share < 1:
+                slope /= ctx.share
             torch.mm(slope, weight1, out=grad_x[part])
             grad_weight1.addmm_(slope.T, tokens[part])
             grad_bias1 += slope.sum(0)
@@ -150,11 +151,16 @@ def _draw(
     return kept.bernoulli_(1 - dropout), 1 - dropout
 
 
+def _computes_again(x: Tensor) -> bool:
+    # In half precision a sum over parts would be less exact than over all.
+    return x.device.type == 'cpu' and x.element_size() >= 4
+
+
 def _parts(shape: tuple[int, int], x: Tensor) -> list[slice]:
     """Divide the tokens, of which elsewhere a device takes all at once."""
     tokens, width = shape
     step = tokens
-    if x.device.type == 'cpu':
+    if _computes_again(x):
         step = max(1, PART_BYTES // (width * x.element_size()))
     return [
         slice(start, start + step) for start in range(0, tokens, max(step, 1))

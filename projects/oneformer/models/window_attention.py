@@ -21,7 +21,8 @@ class WindowAttention(WindowMSA):
     """mmdet's window attention, lean in the backward pass on a CPU.
 
     Arguments, parameters and their names are those of mmdet's module. It is
-    mmdet's wherever its attention weights or outputs have dropout.
+    mmdet's in half precision and wherever its attention weights or outputs
+    have dropout.
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -35,8 +36,8 @@ class WindowAttention(WindowMSA):
             Tensor: (B * W, N, C).
         """
         dropout = self.training and (self.attn_drop.p or self.proj_drop.p)
-        lean = can_be_lean(x) and not torch.is_autocast_enabled('cpu')
-        if dropout or not lean:
+        half = x.element_size() < 4 or torch.is_autocast_enabled('cpu')
+        if dropout or half or not can_be_lean(x):
             return super().forward(x, mask)
         bias = self.relative_position_bias_table[self.relative_position_index]
         return _WindowAttention.apply(
