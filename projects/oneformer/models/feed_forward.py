@@ -25,12 +25,14 @@ class FeedForward(FFN):
     Arguments, parameters and their names are those of mmcv's module, with two
     linear layers and ReLU or GELU between. Of what is between, the output of
     the first layer is kept, and activation and dropout are computed again; on
-    a CPU a large output is not kept either.
+    a CPU a large output is not kept either. On devices other than CPU and
+    CUDA it is mmcv's.
     """
 
     def forward(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
         """Return input (or ``identity``) plus output, (..., C)."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if tracing or x.device.type not in ('cpu', 'cuda'):
             return super().forward(x, identity)
         (first, activation, inner_dropout), second, dropout = self.layers
         out = feed_forward(
