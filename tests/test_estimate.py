@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.models.backbones.swin import WindowMSA
 from mmengine import Config
 
+from projects.oneformer.models.window_attention import WindowAttention
 from tests.model_configs import tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +68,14 @@ def test_activations_are_near_those_of_a_whole_step(tool, result):
     assert side**2 <= 192 * 160 < whole.pixels
     assert result.activations == pytest.approx(2 * whole.activations, rel=0.25)
     assert result.flops == pytest.approx(2 * 3 * whole.flops, rel=0.25)
+
+
+def test_windows_keep_what_they_keep_on_a_gpu(tool):
+    windows = torch.nn.Sequential(WindowAttention(8, 2, (2, 2)))
+    names = list(windows.state_dict())
+    tool.use_windows_of_a_gpu(windows)
+    assert type(windows[0]) is WindowMSA
+    assert list(windows.state_dict()) == names
 
 
 def test_half_precision_halves_activations_and_nothing_else(tool, result):
