@@ -10,6 +10,7 @@ import torch
 from mmdet.models.backbones.swin import WindowMSA
 from mmengine import Config
 
+from projects.oneformer.models.feed_forward import FeedForward
 from projects.oneformer.models.window_attention import WindowAttention
 from tests.model_configs import tiny_model
 
@@ -70,12 +71,15 @@ def test_activations_are_near_those_of_a_whole_step(tool, result):
     assert result.flops == pytest.approx(2 * 3 * whole.flops, rel=0.25)
 
 
-def test_windows_keep_what_they_keep_on_a_gpu(tool):
-    windows = torch.nn.Sequential(WindowAttention(8, 2, (2, 2)))
-    names = list(windows.state_dict())
-    tool.use_windows_of_a_gpu(windows)
-    assert type(windows[0]) is WindowMSA
-    assert list(windows.state_dict()) == names
+def test_a_model_keeps_what_it_keeps_on_a_gpu(tool):
+    model = torch.nn.ModuleList(
+        [WindowAttention(8, 2, (2, 2)), FeedForward(8, 16)]
+    )
+    names = list(model.state_dict())
+    tool.keep_as_a_gpu_does(model)
+    assert type(model[0]) is WindowMSA
+    assert model[1].kept_bytes > 2**40 > FeedForward.kept_bytes
+    assert list(model.state_dict()) == names
 
 
 def test_half_precision_halves_activations_and_nothing_else(tool, result):

@@ -12,6 +12,7 @@ from projects.oneformer.models.matcher import Match
 from projects.oneformer.models.oneformer_head import predict_masks
 from projects.oneformer.models.point_sampling import sample_masks
 from tests import model_configs
+from tests.kept_bytes import bytes_kept
 
 CLASSES, QUERIES, WIDTH = 4, 6, 8
 FEATURE_SIZE, MASK_SIZE = (8, 10), (32, 40)
@@ -126,6 +127,21 @@ def test_three_quarters_of_the_points_are_where_the_mask_is_unsure(criterion):
     # Of the uniform rest about half falls into the left half as well.
     assert (unsure > important).all()
     assert (points[:, important:, 0] > 0.55).any()
+
+
+def test_no_mask_map_is_kept_for_the_gradient(criterion):
+    _, (embeds,), features = make_predictions(1, 1)
+    target = make_target(0, 1, 2)
+    pairs = [match([0, 1, 2], [0, 1, 2])]
+    one = torch.tensor(1.0)
+
+    def run():
+        return criterion.mask_losses(embeds, features, [target], pairs, one)
+
+    a_map = 4 * FEATURE_SIZE[0] * FEATURE_SIZE[1]
+    assert bytes_kept(run) < 3 * a_map
+    with torch.no_grad():
+        assert bytes_kept(run) == 0
 
 
 def test_the_number_of_masks_is_at_least_one(criterion):

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from projects.oneformer.models import attention, dropout_attention
 from projects.oneformer.models.attention import Attention
 from projects.oneformer.models.dropout import draw_kept
+from tests.kept_bytes import bytes_kept
 
 SHAPE = dict(batch=2, heads=3, queries=5, keys=7, width=4)
 
@@ -62,21 +63,7 @@ def layer_inputs() -> dict:
 
 def test_training_on_a_cpu_takes_it_and_keeps_less(monkeypatch):
     layer = Attention(embed_dims=32, num_heads=4, dropout=0.1)
-    saved = {}
-
-    def run(name: str) -> None:
-        sizes = {}
-
-        def pack(tensor):
-            storage = tensor.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            layer(**layer_inputs())
-        saved[name] = sum(sizes.values())
-
-    run('ours')
+    ours = bytes_kept(lambda: layer(**layer_inputs()))
     monkeypatch.setattr(
         attention,
         'dropout_attention',
@@ -84,9 +71,9 @@ def test_training_on_a_cpu_takes_it_and_keeps_less(monkeypatch):
             q, k, v, dropout_p=p
         ),
     )
-    run('plain')
+    plain = bytes_kept(lambda: layer(**layer_inputs()))
     # The weights are 2 x 4 x 6 x 40 floats, kept more than once.
-    assert saved['plain'] - saved['ours'] > 2 * 4 * 6 * 40 * 4
+    assert plain - ours > 2 * 4 * 6 * 40 * 4
 
 
 def test_evaluation_does_without(monkeypatch):

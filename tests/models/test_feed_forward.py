@@ -12,6 +12,7 @@ from projects.oneformer.models.feed_forward import (
     FeedForward,
     use_lean_feed_forward,
 )
+from tests.kept_bytes import bytes_kept
 
 
 def make_pair(act: str = 'ReLU', **options) -> tuple[FFN, FeedForward]:
@@ -22,11 +23,17 @@ def make_pair(act: str = 'ReLU', **options) -> tuple[FFN, FeedForward]:
     return plain, lean
 
 
-def values_and_gradients(module, x, *args) -> list[torch.Tensor]:
-    x = x.clone().requires_grad_()
-    y = module(x, *args)
-    grads = torch.autograd.grad(y.square().sum(), [x, *module.parameters()])
-    return [y, *grads]
+def assert_alike(module, other) -> None:
+    """Compare values and gradients of the same input."""
+    x = torch.randn(2, 5, 8, dtype=torch.float64)
+    results = []
+    for each in (module, other):
+        own = x.clone().requires_grad_()
+        y = each(own)
+        inputs = [own, *each.parameters()]
+        results.append([y, *torch.autograd.grad(y.square().sum(), inputs)])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize('kept_bytes', [0, 2**24], ids=['again', 'kept'])
@@ -36,21 +43,15 @@ def test_values_and_gradients_are_those_of_mmcv(
     monkeypatch, act, part_bytes, kept_bytes
 ):
     monkeypatch.setattr(feed_forward, 'PART_BYTES', part_bytes)
-    monkeypatch.setattr(feed_forward, 'KEPT_BYTES', kept_bytes)
+    monkeypatch.setattr(FeedForward, 'kept_bytes', kept_bytes)
     plain, lean = make_pair(act)
-    x = torch.randn(2, 5, 8, dtype=torch.float64)
-    for a, b in zip(
-        values_and_gradients(lean, x),
-        values_and_gradients(plain, x),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b)
+    assert_alike(lean, plain)
 
 
 @pytest.mark.parametrize('kept_bytes', [0, 2**24], ids=['again', 'kept'])
 @pytest.mark.parametrize('act', ['ReLU', 'GELU'])
 def test_dropout_scales_what_it_keeps(monkeypatch, act, kept_bytes):
-    monkeypatch.setattr(feed_forward, 'KEPT_BYTES', kept_bytes)
+    monkeypatch.setattr(FeedForward, 'kept_bytes', kept_bytes)
     plain, lean = make_pair(act)
     kept, share = draw_kept((10, 24), 0.5)
     monkeypatch.setattr(feed_forward, 'draw_kept', lambda *_: (kept, share))
@@ -61,13 +62,7 @@ def test_dropout_scales_what_it_keeps(monkeypatch, act, kept_bytes):
             return x * kept.view(2, 5, 24) / share
 
     plain.layers[0][2] = Drop()
-    x = torch.randn(2, 5, 8, dtype=torch.float64)
-    for a, b in zip(
-        values_and_gradients(lean, x),
-        values_and_gradients(plain, x),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b)
+    assert_alike(lean, plain)
 
 
 def test_another_identity_layer_scale_and_no_identity():
@@ -142,25 +137,31 @@ def test_only_what_it_can_compute_is_replaced():
     assert list(model.state_dict()) == names
 
 
-def test_less_is_kept_for_the_gradient(monkeypatch):
+def test_less_is_kept_for_the_gradient():
     def saved(module) -> int:
-        weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
-        sizes = {}
-
-        def pack(tensor):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in weights:
-                sizes[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
         x = torch.randn(100, 8, dtype=torch.float64)
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            module(x)
-        return sum(sizes.values())
+        return bytes_kept(lambda: module(x), module)
 
     plain, lean = make_pair('GELU')
     given, hidden = 100 * 8 * 8, 100 * 24 * 8  # bytes
     assert saved(plain) == given + 2 * hidden  # before and after GELU
     assert saved(lean) == given + hidden
-    monkeypatch.setattr(feed_forward, 'KEPT_BYTES', hidden - 1)
+    lean.kept_bytes = hidden - 1
     assert saved(lean) == given
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('act', ['ReLU', 'GELU'])
+def test_a_gpu_computes_what_a_cpu_does(act):
+    plain, lean = make_pair(act)
+    x = torch.randn(2, 5, 8, dtype=torch.float64)
+    expected = torch.autograd.grad(
+        plain(x).square().sum(), list(plain.parameters())
+    )
+    lean.cuda()
+    found = torch.autograd.grad(
+        lean(x.cuda()).square().sum(), list(lean.parameters())
+    )
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.cpu(), b)

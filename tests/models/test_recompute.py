@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from torch.autograd.graph import saved_tensors_hooks
 
+from tests.kept_bytes import bytes_kept
 from tests.model_configs import build_model, data_sample, images, tiny_model
 
 SIZE = (64, 96)
@@ -53,21 +53,6 @@ def test_dropout_has_a_part_in_these_losses(model):
     without, _ = losses_and_gradients(model, with_cp=False)
     model.train()
     assert not losses['loss_cls'].equal(without['loss_cls'])
-
-
-def bytes_kept(run) -> int:
-    """Return how much a forward pass keeps for the backward pass."""
-    kept = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = run()  # kept, that no storage takes the place of another
-    del result
-    return sum(kept.values())
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import os.path as osp
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
-from unittest.mock import patch
 
 HERE = osp.dirname(osp.abspath(__file__))
 sys.path[:0] = [HERE, osp.dirname(HERE)]
@@ -145,27 +144,29 @@ def build(config):
         )
     cfg.backbone.init_cfg = None
     model = MODELS.build(cfg).train()
-    use_windows_of_a_gpu(model)
+    keep_as_a_gpu_does(model)
     return model
 
 
-def use_windows_of_a_gpu(model) -> None:
-    """Let window attention keep what it keeps on a GPU.
+def keep_as_a_gpu_does(model) -> None:
+    """Let a model on a CPU keep what a GPU keeps for the gradient.
 
     A CPU keeps less, and this estimate is for GPUs.
     """
     from mmdet.models.backbones.swin import WindowMSA
 
+    from projects.oneformer.models.feed_forward import FeedForward
+
     for part in model.modules():
         if isinstance(part, WindowMSA):
             part.__class__ = WindowMSA
+        if isinstance(part, FeedForward):
+            part.kept_bytes = sys.maxsize
 
 
 def measure(model, side: int, objects: int) -> Crop:
     """Measure training steps on a square picture with some objects."""
     from torch.utils.flop_counter import FlopCounterMode
-
-    from projects.oneformer.models import feed_forward
 
     picture, sample = training_picture(model, side, objects)
 
@@ -176,13 +177,10 @@ def measure(model, side: int, objects: int) -> Crop:
     def forward():
         return sum(model.loss(picture, [sample]).values())
 
-    # A GPU keeps the outputs of first layers whatever their size.
-    with patch.object(feed_forward, 'KEPT_BYTES', sys.maxsize):
-        step()  # builds what is built once
-        with FlopCounterMode(display=False) as counter:
-            forward()
-        activations = peak_activations(step)
-    return Crop(side**2, activations, counter.get_total_flops())
+    step()  # builds what is built once
+    with FlopCounterMode(display=False) as counter:
+        forward()
+    return Crop(side**2, peak_activations(step), counter.get_total_flops())
 
 
 def training_picture(model, side: int, objects: int) -> tuple:

@@ -8,8 +8,8 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from . import recompute
 from .matcher import Match
 from .non_finite import (
     FiniteCheck,
@@ -277,16 +277,15 @@ class OneFormerCriterion(BaseModule):
             truth = sample_masks(masks, points)  # (M, P)
             left_out = points_left_out(points, matches, unlabelled)
         # Of all objects and layers, only points and truth are kept.
-        return checkpoint(
+        return recompute.call(
             self.point_losses,
-            embeds,
-            mask_features,
-            points,
-            truth,
-            left_out,
-            num_masks,
-            use_reentrant=False,
-            preserve_rng_state=False,
+            with_cp=True,
+            embeds=embeds,
+            mask_features=mask_features,
+            points=points,
+            truth=truth,
+            left_out=left_out,
+            num_masks=num_masks,
         )
 
     def point_losses(

@@ -17,7 +17,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements at random while training."""
-        if not self.training or self.p == 0 or not can_be_lean(x):
+        if not self.training or self.p in (0, 1) or not can_be_lean(x):
             return super().forward(x)
         return _Dropout.apply(x, self.p)
 

@@ -15,8 +15,6 @@ from .dropout import Dropout, draw_kept
 
 # Of the values between, per part of the tokens: what fits a cache.
 PART_BYTES = 2**22
-# So much of them is kept on a CPU, rather than computed again.
-KEPT_BYTES = 2**24
 
 
 class FeedForward(FFN):
@@ -28,6 +26,9 @@ class FeedForward(FFN):
     a CPU a large output is not kept either. On devices other than CPU and
     CUDA it is mmcv's.
     """
+
+    #: Largest output of the first layer that is kept on a CPU.
+    kept_bytes = 2**24
 
     def forward(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
         """Return input (or ``identity``) plus output, (..., C)."""
@@ -41,6 +42,7 @@ class FeedForward(FFN):
             second,
             gelu=isinstance(activation, nn.GELU),
             dropout=inner_dropout.p if self.training else 0.0,
+            kept_bytes=self.kept_bytes,
         )
         out = self.dropout_layer(self.gamma2(dropout(out)))
         if not self.add_identity:
@@ -66,6 +68,7 @@ def feed_forward(
     second: nn.Linear,
     gelu: bool,
     dropout: float,
+    kept_bytes: int,
 ) -> Tensor:
     """Apply linear layer, activation, dropout and linear layer.
 
@@ -75,6 +78,7 @@ def feed_forward(
         second (nn.Linear): From hidden channels.
         gelu (bool): GELU as activation, otherwise ReLU.
         dropout (float): Share of the hidden values that is dropped.
+        kept_bytes (int): Largest output of ``first`` that is kept on a CPU.
 
     Returns:
         Tensor: (..., channels of ``second``).
@@ -85,19 +89,21 @@ def feed_forward(
         dtype = torch.get_autocast_dtype(device)
         tensors = [tensor.to(dtype) for tensor in tensors]
     with torch.autocast(device, enabled=False):
-        return _FeedForward.apply(*tensors, gelu, dropout)
+        return _FeedForward.apply(*tensors, gelu, dropout, kept_bytes)
 
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight1, bias1, weight2, bias2, gelu, dropout):
+    def forward(
+        ctx, x, weight1, bias1, weight2, bias2, gelu, dropout, kept_bytes
+    ):
         tokens = x.reshape(-1, x.shape[-1])
         shape = (len(tokens), len(weight1))
         kept, share = _draw(shape, dropout, x.device)
         out = x.new_empty(len(tokens), len(weight2))
         size = shape[0] * shape[1] * x.element_size()
         outputs = None  # of the first layer
-        if not _computes_again(x) or size <= KEPT_BYTES:
+        if not _computes_again(x) or size <= kept_bytes:
             outputs = F.linear(tokens, weight1, bias1)
         for part in _parts(shape, x):
             linear = _linear(tokens, weight1, bias1, outputs, part)
@@ -137,6 +143,7 @@ class _FeedForward(torch.autograd.Function):
             grad_bias1,
             grad_weight2,
             grad.sum(0),
+            None,
             None,
             None,
         )
