@@ -439,3 +439,24 @@ def test_an_unknown_task_is_refused():
 
 def test_the_fusion_head_adds_nothing_to_a_checkpoint():
     assert not make_head().state_dict()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('meta', [PLAIN, PADDED], ids=['plain', 'padded'])
+def test_a_gpu_gives_the_results_of_a_cpu(meta):
+    logits = make_logits(meta=meta)
+    on_gpu = [part.cuda() for part in logits]
+    head, other = make_head(), make_head().cuda()
+    for task in ('panoptic', 'semantic'):
+        found = other(task, *on_gpu, meta).sem_seg.cpu()
+        expected = head(task, *logits, meta).sem_seg
+        # Where two are equal up to rounding they may differ.
+        assert (found == expected).float().mean() > 0.999
+    found = other('instance', *on_gpu, meta)
+    order = found.scores.cpu().argsort(descending=True)
+    expected = head('instance', *logits, meta)
+    torch.testing.assert_close(
+        found.scores.cpu()[order],
+        expected.scores.sort(descending=True).values,
+    )
