@@ -350,7 +350,7 @@ def memory_growth_rows(settings: Settings) -> Rows:
 
 def matching_rows(settings: Settings) -> Rows:
     """Ten predictions of sixteen pictures, and whether the pairs agree."""
-    images, objects, size = (2, 5, 64) if settings.tiny else (16, 100, 512)
+    images, objects, size = matching_problem(settings)
     ours, peer = matching_calls(images, objects, size)
     equal = sum(a == b for a, b in zip(ours(), peer(), strict=True))
     seconds = interleave({'ours': ours, 'peer': peer}, settings.repeats, 0)
@@ -364,6 +364,11 @@ def matching_rows(settings: Settings) -> Rows:
         note=f'Matching draws the same points on both sides: {equal} of '
         f'{10 * images} assignments are equal.',
     )
+
+
+def matching_problem(settings: Settings) -> tuple[int, int, int]:
+    """Return images, objects of each, and their height and width."""
+    return (2, 5, 64) if settings.tiny else (16, 100, 512)
 
 
 def matching_calls(
@@ -556,7 +561,7 @@ ROWS: dict[str, Callable[[Settings], Rows]] = {
 
 
 def profiles(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield a name and the operators of our forward, step and results."""
+    """Yield a name and the operators of our own calls."""
     calls = inference_calls(settings).ours
     networks = {'ours': training_networks(settings)['ours']}
     (step,) = training_steps(networks, settings.size, 60).values()
@@ -565,6 +570,7 @@ def profiles(settings: Settings) -> Iterator[tuple[str, str]]:
         ('all three tasks', calls['all']),
         ('training step, 60 objects', step),
         ('three results', post_processing_calls(settings, 40)[0]),
+        ('matching', matching_calls(*matching_problem(settings))[0]),
     ):
         call()
         yield name, top_operators(call)

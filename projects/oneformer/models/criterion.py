@@ -268,13 +268,17 @@ class OneFormerCriterion(BaseModule):
             points = self.draw_points(
                 leave_out_cells(logits, matches, unlabelled)
             )  # (M, P, 2)
-            masks = torch.cat(
+            truth = torch.cat(
                 [
-                    target.masks[match.targets]
-                    for target, match in zip(targets, matches, strict=True)
+                    sample_masks(target.masks[match.targets], own)
+                    for target, match, own in zip(
+                        targets,
+                        matches,
+                        points.split([len(own) for own in embeds]),
+                        strict=True,
+                    )
                 ]
-            )  # (M, H, W)
-            truth = sample_masks(masks, points)  # (M, P)
+            )  # (M, P)
             left_out = points_left_out(points, matches, unlabelled)
         # Of all objects and layers, only points and truth are kept.
         return recompute.call(
