@@ -96,7 +96,7 @@ def make_sampling(
 ) -> tuple[Runs, list[Tensor]]:
     """Every way to sample at the sizes of the pixel decoder."""
     from projects.oneformer.compat import has_compiled_ops
-    from projects.oneformer.models.deformable_sampling import (
+    from projects.oneformer.models.layers.deformable_sampling import (
         Levels,
         sample_grid,
         sample_rows,
@@ -131,7 +131,9 @@ def make_sampling(
     runs['ours, grid_sample'] = lambda: sample_grid(*inputs)
     runs['ours, pytorch'] = lambda: sample_rows(*inputs)
     if args.device == 'cuda':
-        from projects.oneformer.models.deformable_triton import sample_triton
+        from projects.oneformer.models.layers.deformable_triton import (
+            sample_triton,
+        )
 
         runs['ours, triton'] = lambda: sample_triton(*inputs)
         if has_compiled_ops() and args.dtype == 'float32':

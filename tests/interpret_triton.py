@@ -19,12 +19,13 @@ ROOT = Path(__file__).parents[1]
 
 def load_kernels() -> tuple[ModuleType, ModuleType]:
     """Return the modules of the PyTorch paths and of the kernels."""
-    package = ModuleType('models')
-    package.__path__ = [str(ROOT / 'projects' / 'oneformer' / 'models')]
-    sys.modules['models'] = package
+    layers = ROOT / 'projects' / 'oneformer' / 'models' / 'layers'
+    package = ModuleType('layers')
+    package.__path__ = [str(layers)]
+    sys.modules['layers'] = package
     return (
-        importlib.import_module('models.deformable_sampling'),
-        importlib.import_module('models.deformable_triton'),
+        importlib.import_module('layers.deformable_sampling'),
+        importlib.import_module('layers.deformable_triton'),
     )
 
 

@@ -10,8 +10,8 @@ import torch
 from mmdet.models.backbones.swin import WindowMSA
 from mmengine import Config
 
-from projects.oneformer.models.feed_forward import FeedForward
-from projects.oneformer.models.window_attention import WindowAttention
+from projects.oneformer.models.layers.feed_forward import FeedForward
+from projects.oneformer.models.layers.window_attention import WindowAttention
 from tests.model_configs import tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,8 +11,8 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from pycocotools import mask as coco_mask
 
-from projects.oneformer.checkpoint import load_weights
 from projects.oneformer.inferencer import OneFormerInferencer, describe
+from projects.oneformer.weights.reader import load_weights
 from tests.model_configs import METAINFO, tiny_model
 
 PIPELINE = [

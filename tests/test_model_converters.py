@@ -12,15 +12,15 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from projects.oneformer.checkpoint import load_weights, read_checkpoint
-from projects.oneformer.converters import to_reference
-from projects.oneformer.converters.huggingface_folder import (
+from projects.oneformer.tasks import TASKS
+from projects.oneformer.text import CLIPTokenizer, task_sentence
+from projects.oneformer.weights import to_reference
+from projects.oneformer.weights.huggingface_folder import (
     backbone_settings,
     model_settings,
     save_huggingface_folder,
 )
-from projects.oneformer.tasks import TASKS
-from projects.oneformer.text import CLIPTokenizer, task_sentence
+from projects.oneformer.weights.reader import load_weights, read_checkpoint
 from tests.model_configs import METAINFO, build_model, images, tiny_model
 
 ROOT = Path(__file__).parents[1]

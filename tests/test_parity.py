@@ -25,7 +25,6 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from projects.oneformer.converters import from_huggingface
 from projects.oneformer.models.oneformer_head import predict_masks
 from projects.oneformer.tasks import TASKS
 from projects.oneformer.text import (
@@ -33,6 +32,7 @@ from projects.oneformer.text import (
     fill_text_slots,
     task_sentence,
 )
+from projects.oneformer.weights import from_huggingface
 from tests.model_configs import (
     NUM_CLASSES,
     NUM_POINTS,

@@ -83,8 +83,8 @@ def compute(config, weights: str, image: str) -> dict:
     from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
 
-    from projects.oneformer.checkpoint import load_weights
     from projects.oneformer.models.oneformer_head import predict_masks
+    from projects.oneformer.weights.reader import load_weights
 
     init_default_scope(config.default_scope)
     config.model.train_cfg = None

@@ -16,4 +16,4 @@ if not only_reporting():
     ensure_mmcv_ops()
     trust_mmengine_checkpoints()
 
-    from . import checkpoint, datasets, engine, evaluation, models, text
+    from . import datasets, engine, evaluation, models, text, weights

@@ -13,10 +13,10 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from pycocotools import mask as coco_mask
 
-from .checkpoint import load_weights
 from .models.oneformer import RESULT_FIELDS
 from .tasks import TASKS, check_task
 from .tiling import Box, Mosaic, tile_grid
+from .weights.reader import load_weights
 
 Picture = str | PathLike | np.ndarray
 Step = Callable[[dict], dict]

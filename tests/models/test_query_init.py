@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from projects.oneformer.models import QueryInit
-from projects.oneformer.models.positions import sine_positions
+from projects.oneformer.models.layers.positions import sine_positions
 from tests.model_configs import randomise
 
 BATCH, QUERIES, WIDTH, HEADS = 2, 5, 16, 4

@@ -155,7 +155,7 @@ def keep_as_a_gpu_does(model) -> None:
     """
     from mmdet.models.backbones.swin import WindowMSA
 
-    from projects.oneformer.models.feed_forward import FeedForward
+    from projects.oneformer.models.layers.feed_forward import FeedForward
 
     for part in model.modules():
         if isinstance(part, WindowMSA):

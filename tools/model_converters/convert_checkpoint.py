@@ -78,12 +78,12 @@ def convert(args: argparse.Namespace, config) -> None:
     """Read the source and write the target."""
     find_project()
     import projects.oneformer  # noqa: F401
-    from projects.oneformer.checkpoint import read_checkpoint
-    from projects.oneformer.converters import layout_of, to_native
-    from projects.oneformer.converters.huggingface_folder import (
+    from projects.oneformer.weights import layout_of, to_native
+    from projects.oneformer.weights.huggingface_folder import (
         save_huggingface_folder,
     )
-    from projects.oneformer.converters.reference import to_reference
+    from projects.oneformer.weights.reader import read_checkpoint
+    from projects.oneformer.weights.reference import to_reference
 
     content = read_checkpoint(args.source, 'cpu', args.trust_pickle)
     weights = content.get('state_dict', content)

@@ -1,11 +1,11 @@
 """Modules of the model. Importing this package registers them."""
 
-from .backbones import DiNAT, PretrainedBackbone
-from .contrastive_loss import QueryTextContrastiveLoss
-from .criterion import OneFormerCriterion
-from .deformable_attention import DeformableAttention
+from .backbones import DiNAT
 from .fusion_head import OneFormerFusionHead
-from .matcher import QueryMatcher
+from .layers.deformable_attention import DeformableAttention
+from .losses.contrastive_loss import QueryTextContrastiveLoss
+from .losses.criterion import OneFormerCriterion
+from .losses.matcher import QueryMatcher
 from .oneformer import OneFormer
 from .oneformer_head import OneFormerHead
 from .pixel_decoder import OneFormerPixelDecoder
@@ -13,7 +13,6 @@ from .query_init import QueryInit
 from .task_token import TaskToken
 from .text_mapper import TextMapper
 from .tta import OneFormerTTA
-from .weight_init import PretrainedInOrder
 
 __all__ = [
     'DeformableAttention',
@@ -23,9 +22,7 @@ __all__ = [
     'OneFormerFusionHead',
     'OneFormerHead',
     'OneFormerPixelDecoder',
-    'PretrainedBackbone',
     'OneFormerTTA',
-    'PretrainedInOrder',
     'QueryInit',
     'QueryMatcher',
     'QueryTextContrastiveLoss',

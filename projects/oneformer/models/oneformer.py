@@ -10,12 +10,12 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..tasks import TASKS, check_task
-from .feed_forward import use_lean_feed_forward
+from ..weights.fitting import load_hook
 from .fusion_head import best_class, semantic_result
-from .non_finite import NonFiniteError, NonFiniteGuard
+from .layers.feed_forward import use_lean_feed_forward
+from .layers.window_attention import use_lean_window_attention
+from .losses.non_finite import NonFiniteError, NonFiniteGuard
 from .oneformer_head import PixelFeatures, predict_masks
-from .state_fitting import load_hook
-from .window_attention import use_lean_window_attention
 
 # Where the result of a task is found in a data sample.
 RESULT_FIELDS = dict(
@@ -122,7 +122,7 @@ class OneFormer(BaseDetector):
         self.trained_tasks: tuple[str, ...] = TASKS
         self._warned: set[str] = set()
         self._backbone_is_set = False
-        # Weights of any known layout, see state_fitting.py.
+        # Weights of any known layout, see weights/fitting.py.
         self.register_load_state_dict_pre_hook(load_hook)
         if compile is not False:
             self.compile_parts(**({} if compile is True else compile))

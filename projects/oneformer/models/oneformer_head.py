@@ -13,10 +13,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import recompute
-from .attention import fold_tasks, unfold_tasks, use_shared_attention
-from .point_sampling import Unlabelled
-from .positions import sine_positions
+from .layers import recompute
+from .layers.attention import fold_tasks, unfold_tasks, use_shared_attention
+from .layers.positions import sine_positions
+from .losses.point_sampling import Unlabelled
 
 
 class PixelFeatures(NamedTuple):

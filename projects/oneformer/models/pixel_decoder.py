@@ -9,10 +9,10 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import recompute
-from .deformable_attention import DeformableAttention
-from .deformable_sampling import Levels
-from .feed_forward import use_lean_feed_forward
+from .layers import recompute
+from .layers.deformable_attention import DeformableAttention
+from .layers.deformable_sampling import Levels
+from .layers.feed_forward import use_lean_feed_forward
 
 # Pictures of one data set come in few sizes at a time.
 KEPT_SIZES = 4

@@ -6,9 +6,9 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
 
-from . import recompute
-from .attention import use_shared_attention
-from .positions import sine_positions
+from .layers import recompute
+from .layers.attention import use_shared_attention
+from .layers.positions import sine_positions
 
 
 @MODELS.register_module()

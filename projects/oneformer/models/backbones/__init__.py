@@ -1,6 +1,5 @@
-"""Backbones that neither mmdet nor mmpretrain has, and initial weights."""
+"""Backbones that neither mmdet nor mmpretrain has."""
 
 from .dinat import DiNAT
-from .pretrained import PretrainedBackbone
 
-__all__ = ['DiNAT', 'PretrainedBackbone']
+__all__ = ['DiNAT']

@@ -9,13 +9,17 @@ import pytest
 import torch
 from mmcv.ops import MultiScaleDeformableAttention
 
-from projects.oneformer.models import DeformableAttention, deformable_attention
-from projects.oneformer.models.deformable_attention import (
+from projects.oneformer.models import DeformableAttention
+from projects.oneformer.models.layers import deformable_attention
+from projects.oneformer.models.layers.deformable_attention import (
     check_triton,
     select_backend,
     triton_deviation,
 )
-from projects.oneformer.models.deformable_sampling import Levels, sample_rows
+from projects.oneformer.models.layers.deformable_sampling import (
+    Levels,
+    sample_rows,
+)
 from tests.deformable_oracle import formula
 
 WIDTH, HEADS, POINTS = 8, 2, 3
@@ -329,7 +333,7 @@ def test_the_check_of_triton_tells_right_from_wrong(
 ):
     monkeypatch.setitem(
         sys.modules,
-        'projects.oneformer.models.deformable_triton',
+        'projects.oneformer.models.layers.deformable_triton',
         SimpleNamespace(
             sample_triton=lambda value, levels, locations, weights: (
                 sample_rows(value, levels, locations, weights * factor)

@@ -9,9 +9,9 @@ from mmdet.models.layers import PatchMerging
 from torch import Tensor
 from torch.nn import functional as F
 
-from projects.oneformer.converters import from_huggingface, huggingface
-from projects.oneformer.converters.huggingface import TABLE, to_unfold_order
-from projects.oneformer.converters.key_table import Row, convert, with_prefix
+from projects.oneformer.weights import from_huggingface, huggingface
+from projects.oneformer.weights.huggingface import TABLE, to_unfold_order
+from projects.oneformer.weights.key_table import Row, convert, with_prefix
 
 BLOCK = 'model.pixel_level_module.encoder.encoder.layers.1.blocks.0.'
 

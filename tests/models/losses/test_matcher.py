@@ -10,12 +10,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from projects.oneformer.models import QueryMatcher
-from projects.oneformer.models.matcher import make_tables
-from projects.oneformer.models.oneformer_head import predict_masks
-from projects.oneformer.models.point_sampling import (
+from projects.oneformer.models.losses.matcher import make_tables
+from projects.oneformer.models.losses.point_sampling import (
     sample_features,
     sample_masks,
 )
+from projects.oneformer.models.oneformer_head import predict_masks
 
 CLASSES, WIDTH, POINTS = 6, 8, 50
 FEATURE_SIZE, MASK_SIZE = (6, 8), (24, 32)

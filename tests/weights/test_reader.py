@@ -14,8 +14,8 @@ from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from projects.oneformer.checkpoint import load_weights, read_checkpoint
-from projects.oneformer.converters import to_huggingface, to_reference
+from projects.oneformer.weights import to_huggingface, to_reference
+from projects.oneformer.weights.reader import load_weights, read_checkpoint
 from tests.model_configs import METAINFO, build_model, tiny_model
 
 HEAD = 'panoptic_head.cls_embed.weight'
@@ -57,7 +57,7 @@ def reports(monkeypatch) -> list[str]:
     """What is logged about loading."""
     messages = []
     monkeypatch.setattr(
-        'projects.oneformer.models.state_fitting.print_log',
+        'projects.oneformer.weights.fitting.print_log',
         lambda message, **_: messages.append(message),
     )
     return messages

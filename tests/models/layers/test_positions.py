@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from projects.oneformer.models.positions import sine_positions
+from projects.oneformer.models.layers.positions import sine_positions
 
 
 def encoded(height: int, width: int, channels: int = 256) -> torch.Tensor:

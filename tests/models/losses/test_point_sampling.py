@@ -7,7 +7,7 @@ import torch
 from mmcv.ops import point_sample
 from torch import Tensor
 
-from projects.oneformer.models.point_sampling import (
+from projects.oneformer.models.losses.point_sampling import (
     MASKS_AT_ONCE,
     draw_uncertain,
     sample_features,

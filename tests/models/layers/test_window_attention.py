@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmdet.models.backbones.swin import SwinTransformer, WindowMSA
 
-from projects.oneformer.models import window_attention
-from projects.oneformer.models.window_attention import (
+from projects.oneformer.models.layers import window_attention
+from projects.oneformer.models.layers.window_attention import (
     WindowAttention,
     use_lean_window_attention,
 )

@@ -12,7 +12,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from projects.oneformer.models import PretrainedBackbone
+from projects.oneformer.weights import PretrainedBackbone
 from tests.model_configs import randomise
 
 timm = pytest.importorskip('timm', reason='needs timm')

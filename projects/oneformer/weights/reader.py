@@ -15,8 +15,8 @@ from mmengine.dist import get_dist_info
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from .compat import mmengine_checkpoint_types
-from .converters import layout_of
+from ..compat import mmengine_checkpoint_types
+from .layouts import layout_of
 
 # In a folder written by transformers, in the order of preference.
 FOLDER_FILES = (

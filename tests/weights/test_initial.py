@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from projects.oneformer.models import PretrainedInOrder
+from projects.oneformer.weights import PretrainedInOrder
 
 
 @pytest.fixture

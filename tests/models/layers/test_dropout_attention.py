@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from projects.oneformer.models import attention, dropout_attention
-from projects.oneformer.models.attention import Attention
-from projects.oneformer.models.dropout import draw_kept
+from projects.oneformer.models.layers import attention, dropout_attention
+from projects.oneformer.models.layers.attention import Attention
+from projects.oneformer.models.layers.dropout import draw_kept
 from tests.kept_bytes import bytes_kept
 
 SHAPE = dict(batch=2, heads=3, queries=5, keys=7, width=4)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from projects.oneformer.models.deformable_sampling import (
+from projects.oneformer.models.layers.deformable_sampling import (
     Levels,
     sample_grid,
     sample_rows,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..converters import NATIVE, layout_of, to_native
-from ..converters.key_table import listed
+from .key_table import listed
+from .layouts import NATIVE, layout_of, to_native
 
 TRAINING_PARTS = (
     'panoptic_head.text_mapper.',

@@ -9,12 +9,12 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from projects.oneformer.models import QueryMatcher
-from projects.oneformer.models.criterion import (
+from projects.oneformer.models.losses.criterion import (
     join_open_classes,
     leave_out_cells,
 )
-from projects.oneformer.models.matcher import Match, make_tables
-from projects.oneformer.models.point_sampling import Unlabelled
+from projects.oneformer.models.losses.matcher import Match, make_tables
+from projects.oneformer.models.losses.point_sampling import Unlabelled
 from tests import model_configs
 from tests.model_configs import build_model, data_sample, images, tiny_model
 

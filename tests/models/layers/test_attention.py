@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 
-from projects.oneformer.models.attention import (
+from projects.oneformer.models.layers.attention import (
     Attention,
     fold_tasks,
     unfold_tasks,

@@ -14,7 +14,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
-from projects.oneformer.converters import (
+from projects.oneformer.weights import (
     from_reference,
     to_huggingface,
     to_native,
@@ -22,7 +22,7 @@ from projects.oneformer.converters import (
 )
 from tests.reference_layout import checkpoint_shapes
 
-CONFIGS = Path(__file__).parents[1] / 'configs' / '_base_' / 'models'
+CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'models'
 # Config of the backbone, its checkpoint, queries, classes, entries.
 VARIANTS = [
     ('r50', 'r50', 150, 133, 683),
@@ -143,7 +143,7 @@ def test_frozen_norms_leave_as_they_came():
 
 
 def test_the_tables_fill_no_entry_twice():
-    from projects.oneformer.converters import huggingface, reference
+    from projects.oneformer.weights import huggingface, reference
 
     for table in (huggingface.TABLE, reference.TABLE):
         targets = [row.target for row in table if row.target is not None]

@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import recompute
+from ..layers import recompute
 from .matcher import Match
 from .non_finite import (
     FiniteCheck,

@@ -1,19 +1,27 @@
-"""Weights of other implementations, under the names used here.
+"""Weights: reading files, recognising their layout, fitting and initial ones.
 
 A source of weights is a table of names and a function for each direction;
 what reads the tables is in ``key_table.py``. Nothing here needs the other
-implementation.
+implementation. Importing this package registers the initializers and makes
+mmengine read files through ``reader.py``.
 """
 
 from .huggingface import from_huggingface, to_huggingface
+from .initial import PretrainedInOrder
 from .layouts import NATIVE, layout_of, to_native
+from .pretrained import PretrainedBackbone
+from .reader import load_weights, read_checkpoint
 from .reference import from_reference, to_reference
 
 __all__ = [
     'NATIVE',
+    'PretrainedBackbone',
+    'PretrainedInOrder',
     'from_huggingface',
     'from_reference',
     'layout_of',
+    'load_weights',
+    'read_checkpoint',
     'to_huggingface',
     'to_native',
     'to_reference',

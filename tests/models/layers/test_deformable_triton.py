@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.oneformer.models.deformable_attention import check_triton
-from projects.oneformer.models.deformable_sampling import Levels
+from projects.oneformer.models.layers.deformable_attention import check_triton
+from projects.oneformer.models.layers.deformable_sampling import Levels
 from tests.deformable_oracle import CASES, assert_near, by_formula, draw
 
 pytest.importorskip('triton', reason='needs Triton, which is for Linux')
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ALL_CASES = [
     *((name, torch.float32) for name in CASES),
@@ -86,7 +86,9 @@ class TestOnAGPU:
     @pytest.mark.parametrize('dtype', DTYPES, ids=str)
     @pytest.mark.parametrize('name', CASES)
     def test_kernels_compute_the_formula_and_its_gradients(self, name, dtype):
-        from projects.oneformer.models.deformable_triton import sample_triton
+        from projects.oneformer.models.layers.deformable_triton import (
+            sample_triton,
+        )
 
         case = CASES[name]
         *inputs, grad = (x.cuda() for x in draw(case, dtype))

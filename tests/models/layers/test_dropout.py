@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from projects.oneformer.models import dropout
-from projects.oneformer.models.dropout import Dropout, draw_kept
+from projects.oneformer.models.layers import dropout
+from projects.oneformer.models.layers.dropout import Dropout, draw_kept
 from tests.kept_bytes import bytes_kept
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 
-from projects.oneformer.models.non_finite import NonFiniteError
+from projects.oneformer.models.losses.non_finite import NonFiniteError
 from tests.model_configs import build_model, data_sample, images, tiny_model
 
 SIZE = (64, 96)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmcv.cnn.bricks.transformer import FFN
 
-from projects.oneformer.models import feed_forward
-from projects.oneformer.models.dropout import Dropout, draw_kept
-from projects.oneformer.models.feed_forward import (
+from projects.oneformer.models.layers import feed_forward
+from projects.oneformer.models.layers.dropout import Dropout, draw_kept
+from projects.oneformer.models.layers.feed_forward import (
     FeedForward,
     use_lean_feed_forward,
 )

@@ -8,9 +8,9 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 from torch.nn import functional as F
 
-from projects.oneformer.models.matcher import Match
+from projects.oneformer.models.losses.matcher import Match
+from projects.oneformer.models.losses.point_sampling import sample_masks
 from projects.oneformer.models.oneformer_head import predict_masks
-from projects.oneformer.models.point_sampling import sample_masks
 from tests import model_configs
 from tests.kept_bytes import bytes_kept
 

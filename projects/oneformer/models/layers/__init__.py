@@ -1,0 +1,1 @@
+"""How the layers compute: attention, feed-forward networks, sampling."""
