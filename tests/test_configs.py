@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
+from mmengine import load
 
 from tests.recipe_twins import (
     CONFIGS,
@@ -187,3 +188,29 @@ def test_a_tiny_model_answers_every_task(path):
     num_classes = len(config.model.metainfo.classes)
     assert cls_scores[-1].shape == (1, head.num_queries, num_classes + 1)
     assert mask_preds[-1].shape == (1, head.num_queries, 16, 24)
+
+
+def test_the_model_index_has_the_published_scores_of_the_configs():
+    """As in the docstrings: PQ, AP, mIoU, and mIoU with scales and flips."""
+    index = load(ROOT / 'model-index.yml')
+    (collection,) = index['Collections']
+    listed = {}
+    for path in index['Import']:
+        for model in load(ROOT / path)['Models']:
+            assert model['In Collection'] == collection['Name']
+            assert model['Config'] == f'configs/{model["Name"]}.py'
+            assert 'Weights' not in model  # none of ours
+            listed[model['Name']] = [
+                score
+                for result in model.get('Results', [])
+                for score in result['Metrics'].values()
+            ]
+    published = {}
+    for path in PATHS:
+        found = re.search(r'^Published: (.*)$', path.read_text(), re.MULTILINE)
+        if path.stem in listed:
+            scores = re.findall(r'\d+\.\d', found[1])
+            published[path.stem] = [float(score) for score in scores]
+        else:
+            assert not found or found[1].startswith('no score')
+    assert listed == published
