@@ -41,7 +41,7 @@ help:
 	@echo 'make test-all  all tests'
 	@echo 'make test-processors  all tests with the kernels of several processors'
 	@echo 'make configs   build the model of every config'
-	@echo 'make lint      check style and spelling'
+	@echo 'make lint      check style, spelling and pages'
 	@echo 'make format    bring the code into style'
 	@echo 'make clean     remove what builds and tests left behind'
 
@@ -103,6 +103,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
+	$(BIN)/python .ci/check_docs.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix
