@@ -1,7 +1,6 @@
 """The checks of a data set: every violation, made by hand in a tiny one."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -138,7 +137,6 @@ def tool(*arguments):
     return subprocess.run(
         [sys.executable, TOOL, *map(str, arguments)],
         cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
         capture_output=True,
         text=True,
         timeout=120,
