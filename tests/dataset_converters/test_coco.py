@@ -158,7 +158,7 @@ def change(root: Path, edit) -> Path:
         ),
         (
             lambda c: c['annotations'][0]['segments_info'][0].pop('id'),
-            'lacks ['id']',
+            "lacks ['id']",
         ),
         (lambda c: c['categories'].pop(), 'that is among its categories'),
         (lambda c: c['images'].pop(), 'has the image_id 3, which no entry'),
