@@ -1,7 +1,7 @@
 """Masks and label maps as COCO run lengths.
 
 Run lengths are counted down the columns. The places where runs begin and end
-are found along the rows, in the order in which pictures lie in memory, and
+are found along the rows, in the order in which images lie in memory, and
 sorted afterwards: that spares a transposed copy of every mask.
 """
 
@@ -124,7 +124,7 @@ def _pack(borders: np.ndarray, height: int, width: int) -> dict:
     single[:-1] &= ~twice
     borders = borders[single]
     if len(borders) and borders[-1] == height * width:
-        borders = borders[:-1]  # the last run ends with the picture
+        borders = borders[:-1]  # the last run ends with the image
     counts = np.diff(borders, prepend=0, append=height * width)
     rle = dict(size=[height, width], counts=counts.tolist())
     return dict(rle, counts=coco_mask.rle_to_string(rle))

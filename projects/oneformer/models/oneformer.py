@@ -9,20 +9,14 @@ from mmdet.structures import SampleList
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..tasks import TASKS, check_task
+from ..metainfo import read_metainfo
+from ..tasks import RESULT_FIELDS, TASKS, check_task
 from ..weights.fitting import load_hook
 from .fusion_head import best_class, semantic_result
 from .layers.feed_forward import use_lean_feed_forward
 from .layers.window_attention import use_lean_window_attention
 from .losses.non_finite import NonFiniteError, NonFiniteGuard
 from .oneformer_head import PixelFeatures, predict_masks
-
-# Where the result of a task is found in a data sample.
-RESULT_FIELDS = dict(
-    panoptic='pred_panoptic_seg',
-    instance='pred_instances',
-    semantic='pred_sem_seg',
-)
 
 
 @MODELS.register_module()
@@ -324,35 +318,6 @@ class OneFormer(BaseDetector):
         if 'task' in sample:
             return (check_task(sample.task),)
         return self.tasks
-
-
-def read_metainfo(metainfo: dict) -> tuple[tuple[str, ...], list[int]]:
-    """Return class names and the labels of the things.
-
-    Args:
-        metainfo (dict): ``classes`` and ``thing_classes``.
-
-    Raises:
-        ValueError: If a list is missing, a name is repeated or a thing is
-            not among the classes.
-    """
-    for key in ('classes', 'thing_classes'):
-        if key not in metainfo:
-            raise ValueError(
-                f'metainfo of the model lacks {key!r}: give the same metainfo '
-                'as to the dataset, with classes and thing_classes.'
-            )
-    classes, things = tuple(metainfo['classes']), metainfo['thing_classes']
-    repeated = sorted({name for name in classes if classes.count(name) > 1})
-    if repeated:
-        raise ValueError(f'metainfo has classes more than once: {repeated}.')
-    unknown = [name for name in things if name not in classes]
-    if unknown:
-        raise ValueError(
-            f'thing_classes {unknown} of metainfo are not among its classes: '
-            'every thing must be listed in classes, too.'
-        )
-    return classes, [classes.index(name) for name in things]
 
 
 def select_images(pixels: PixelFeatures, rows: list[int]) -> PixelFeatures:

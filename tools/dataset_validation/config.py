@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from _package import metainfo as metainfo_rules
+from _package import tasks
+
 from .sets import AnnotationSet
 
 SPLITS = ('train', 'val', 'test')
@@ -83,7 +86,7 @@ def model_limits(config) -> dict:
     return dict(
         num_queries=queries,
         num_texts=queries - context if known else None,
-        model_classes=_names(metainfo, 'classes'),
+        model_classes=metainfo_rules.class_list(metainfo, 'classes'),
     )
 
 
@@ -105,6 +108,7 @@ def semantic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
     png_classes = dataset.get('png_classes')
     shared = _shared(dataset, split, limits)
     names = png_classes or shared['classes']
+    img_suffix = dataset.get('img_suffix')
     count = None
     if names is not None:
         count = len(names) + bool(dataset.get('reduce_zero_label'))
@@ -112,9 +116,10 @@ def semantic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
         kind='semantic',
         seg_dir=_folder(dataset, 'seg'),
         num_classes=count,
-        ignore_index=dataset.get('ignore_index', 255),
+        ignore_index=dataset.get('ignore_index', tasks.IGNORE_INDEX),
+        img_suffix=img_suffix,
         label_name=(
-            dataset.get('img_suffix', '.jpg').rpartition('.')[0],
+            (img_suffix or '').rpartition('.')[0],
             dataset.get('seg_map_suffix', '.png').rpartition('.')[0],
         ),
         **shared,
@@ -144,8 +149,8 @@ def _shared(dataset: dict, split: str, limits: dict) -> dict:
     return dict(
         name=split,
         image_dir=_folder(dataset, 'img'),
-        classes=_names(metainfo, 'classes'),
-        thing_classes=_names(metainfo, 'thing_classes'),
+        classes=metainfo_rules.class_list(metainfo, 'classes'),
+        thing_classes=metainfo_rules.class_list(metainfo, 'thing_classes'),
         model_classes=limits['model_classes'],
         training=training,
         # Only training matches segments with queries and texts.
@@ -159,16 +164,6 @@ def _folder(dataset: dict, key: str) -> Path:
     return Path(
         osp.join(root, (dataset.get('data_prefix') or {}).get(key, ''))
     )
-
-
-def _names(metainfo: dict, key: str) -> tuple[str, ...] | None:
-    names = metainfo.get(key)
-    if isinstance(names, str):
-        raise ValueError(
-            f'Expected a list as {key} of metainfo, got the str {names!r}: '
-            f'for one class write [{names!r}].'
-        )
-    return None if names is None else tuple(names)
 
 
 # How to read the settings of each type of dataset.

@@ -6,8 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from . import coco, instances, panoptic, semantic
-from .files import list_files
-from .pictures import EXTENSIONS
+from .images import list_images
 from .report import Finding, Report, found, plural
 from .sets import AnnotationSet
 
@@ -24,7 +23,7 @@ CHUNK = 8
 def check_sets(
     sets: Iterable[AnnotationSet], workers: int = 1, progress: bool = False
 ) -> Report:
-    """Check every picture and annotation.
+    """Check every image and annotation.
 
     Args:
         sets (Iterable[AnnotationSet]): What to check.
@@ -51,27 +50,27 @@ def check_sets(
 def _check_set(
     aset: AnnotationSet, workers: int, progress: bool
 ) -> tuple[dict, list[Finding]]:
-    pictures, findings, content = KINDS[aset.kind].plan(aset)
+    samples, findings, content = KINDS[aset.kind].plan(aset)
     used, numbers = set(), []
-    # A panoptic picture is trained on only with an annotation.
+    # A panoptic image is trained on only with an annotation.
     if content is not None and not any(
-        getattr(picture, 'annotation', True) for picture in pictures
+        getattr(sample, 'annotation', True) for sample in samples
     ):
         file = aset.ann_file or aset.seg_dir
         findings.append(found('empty-set', file, 'leaves nothing to use'))
-    results = run('check', pictures, workers, aset.name if progress else None)
+    results = run('check', samples, workers, aset.name if progress else None)
     for checked in results:
         findings += checked.findings
         used |= checked.used
         numbers.append(checked.number)
     if content:
-        findings += coco.check_unused(aset, content['categories'], used)
+        findings += coco.check_unused(aset, content.categories, used)
     elif aset.kind == 'semantic' and aset.num_classes is not None:
         findings += _unused_values(aset, used)
     text = (
-        f'{TITLES[aset.kind]}, {plural(len(pictures), "picture")}, '
+        f'{TITLES[aset.kind]}, {plural(len(samples), "sample")}, '
         f'{plural(sum(numbers), "mask")}, at most '
-        f'{max(numbers, default=0)} in a picture, {len(used)} classes in use'
+        f'{max(numbers, default=0)} in an image, {len(used)} classes in use'
     )
     return dict(aset.summary(), text=text), findings
 
@@ -83,7 +82,7 @@ def _unused_values(aset: AnnotationSet, used: set) -> list[Finding]:
         found(
             'unused-class',
             aset.seg_dir,
-            f'{name!r} is in no picture',
+            f'{name!r} is in no image',
             'value',
             value,
             level,
@@ -94,16 +93,16 @@ def _unused_values(aset: AnnotationSet, used: set) -> list[Finding]:
 
 
 def run(
-    method: str, pictures: list, workers: int, title: str | None = None
+    method: str, samples: list, workers: int, title: str | None = None
 ) -> Iterator:
-    """Call a method of all pictures, in order, on several processes."""
+    """Call a method of all images, in order, on several processes."""
     call = _Call(method)
-    if workers == 1 or len(pictures) < 2 * CHUNK:
-        yield from _shown(map(call, pictures), len(pictures), title)
+    if workers == 1 or len(samples) < 2 * CHUNK:
+        yield from _shown(map(call, samples), len(samples), title)
         return
     with ProcessPoolExecutor(workers) as pool:
-        results = pool.map(call, pictures, chunksize=CHUNK)
-        yield from _shown(results, len(pictures), title)
+        results = pool.map(call, samples, chunksize=CHUNK)
+        yield from _shown(results, len(samples), title)
 
 
 class _Call:
@@ -112,8 +111,8 @@ class _Call:
     def __init__(self, method: str) -> None:
         self.method = method
 
-    def __call__(self, picture) -> object:
-        return getattr(picture, self.method)()
+    def __call__(self, sample) -> object:
+        return getattr(sample, self.method)()
 
 
 def _shown(results: Iterable, total: int, title: str | None) -> Iterator:
@@ -133,7 +132,7 @@ def _shown(results: Iterable, total: int, title: str | None) -> Iterator:
 
 def unlisted_files(sets: list[AnnotationSet]) -> list[Finding]:
     """Find files that none of the sets that share their folder lists."""
-    # A semantic set takes its pictures from the folder, so lists them all.
+    # A semantic set takes its images from the folder, so lists them all.
     listed_images, listed_pngs = {}, {}
     for aset in sets:
         if aset.kind == 'semantic':
@@ -151,7 +150,7 @@ def unlisted_files(sets: list[AnnotationSet]) -> list[Finding]:
     ):
         labels = set(listed_pngs) | {a.seg_dir for a in sets if a.seg_dir}
         for folder in listed:
-            for path in list_files(folder, EXTENSIONS):
+            for path in list_images(folder):
                 if path in known or _below(path, labels - {folder}):
                     continue
                 known.add(path)
@@ -168,8 +167,8 @@ def _listed(aset: AnnotationSet) -> tuple[set[Path], set[Path]]:
     content, _ = coco.check_layout(aset)
     if content is None:
         return set(), set()
-    images = {aset.image_path(i['file_name']) for i in content['images']}
+    images = {aset.image_path(i['file_name']) for i in content.images}
     pngs = set()
     if aset.seg_dir:
-        pngs = {aset.seg_dir / a['file_name'] for a in content['annotations']}
+        pngs = {aset.seg_dir / a['file_name'] for a in content.annotations}
     return images, pngs

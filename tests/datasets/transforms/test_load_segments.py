@@ -1,4 +1,4 @@
-"""Ids from masks that may overlap, and from label maps."""
+"""Ids of every kind of annotation: masks that may overlap, label maps."""
 
 import io
 
@@ -16,11 +16,11 @@ from projects.oneformer.datasets import (
     LoadSemanticSegments,
     TaskTargets,
 )
-from projects.oneformer.datasets.transforms.load_parts import (
+from projects.oneformer.datasets.transforms.load_segments import overlay
+from projects.oneformer.datasets.transforms.segment_ids import (
+    decode_ids,
     encode_ids,
-    overlay,
 )
-from projects.oneformer.datasets.transforms.load_segments import decode_ids
 
 SIZE = (4, 6)
 A = np.array([[1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0], [0] * 6, [0] * 6])
@@ -178,23 +178,31 @@ def test_transforms_of_a_label_map_keep_overlaps():
 @pytest.mark.parametrize(
     ('segmentation', 'text'),
     [
-        ([[1, 2]], 'cannot be drawn'),
-        (dict(size=[4, 6]), 'cannot be drawn'),
-        (dict(size=[6, 4], counts=[3, 3, 18]), 'one of its masks is (6, 4)'),
+        ([[1, 2]], 'a polygon has 2 numbers'),
+        (dict(size=[4, 6]), 'expected polygons'),
+        (dict(size=[6, 4], counts=[3, 3, 18]), 'have the size [6, 4]'),
+        (dict(size=[4, 6], counts=[3, 3]), 'do not add up'),
     ],
 )
-def test_a_mask_that_cannot_be_drawn_names_the_picture(segmentation, text):
+def test_a_mask_that_cannot_be_drawn_names_the_image(segmentation, text):
     results = results_of(A)
     results['segments_info'][0]['segmentation'] = segmentation
     with pytest.raises(ValueError) as caught:
         LoadInstanceSegments()(results)
-    assert str(caught.value).startswith('a.jpg ')
+    assert str(caught.value).startswith('a.jpg has an annotation that cannot')
     assert text in str(caught.value)
 
 
-def test_a_turned_picture_is_refused():
+def test_an_image_of_another_size_is_refused_with_its_reason(tmp_path):
+    results = results_of(A, ori_shape=SIZE[::-1])
+    with pytest.raises(ValueError, match='mend height and width') as caught:
+        LoadInstanceSegments()(dict(results))
+    assert 'EXIF' not in str(caught.value)
+    turned, exif = tmp_path / 'turned.jpg', Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', SIZE[::-1]).save(turned, exif=exif)
     with pytest.raises(ValueError, match='turned as its EXIF tag says'):
-        LoadInstanceSegments()(results_of(A, ori_shape=SIZE[::-1]))
+        LoadInstanceSegments()(dict(results, img_path=str(turned)))
 
 
 def test_each_object_is_measured_by_all_of_its_regions():
@@ -359,9 +367,9 @@ def test_a_missing_png_is_named_with_the_settings_to_check(path):
         LoadSemanticSegments()(results)
 
 
-def test_a_label_map_of_another_size_than_the_picture_is_refused(path):
+def test_a_label_map_of_another_size_than_the_image_is_refused(path):
     results = semantic_results(path, LABELS, ori_shape=(3, 2))
-    with pytest.raises(ValueError, match='turned as its EXIF tag says'):
+    with pytest.raises(ValueError, match=r'its annotation is \(2, 3\)'):
         LoadSegments()(results)
 
 
@@ -461,8 +469,3 @@ def test_the_kind_of_annotation_chooses_the_loader():
     assert isinstance(loaders['panoptic'], LoadPanopticSegments)
     assert isinstance(loaders['instance'], LoadInstanceSegments)
     assert isinstance(loaders['semantic'], LoadSemanticSegments)
-
-
-def test_encoded_ids_are_decoded_to_the_same():
-    ids = np.array([[0, 255, 256], [65535, 65536, 256**3 - 1]])
-    assert decode_ids(encode_ids(ids)).tolist() == ids.tolist()

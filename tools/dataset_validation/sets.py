@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import read_json
-from .pictures import EXTENSIONS, read_png
+from _annotations import read_json, read_png
+from _package import tasks
 
-# Endings of a picture's name and of its semantic PNG.
+from .images import is_image
+
+# Endings of an image's name and of its semantic PNG.
 LABEL_NAMES = (
     ('', ''),
     ('', '_mask'),
@@ -16,7 +18,7 @@ LABEL_NAMES = (
     ('', '_seg'),
     ('_leftImg8bit', '_gtFine_labelTrainIds'),
 )
-# A picture in grey has more values than a map of classes.
+# An image in grey has more values than a map of classes.
 MOST_CLASSES = 100
 CITYSCAPES_JSON, CITYSCAPES_FILE = (
     '_gtFine_leftImg8bit.png',
@@ -26,12 +28,12 @@ CITYSCAPES_JSON, CITYSCAPES_FILE = (
 
 @dataclass(frozen=True)
 class AnnotationSet:
-    """One annotation file, or folder of semantic PNGs, and its pictures.
+    """One annotation file, or folder of semantic PNGs, and its images.
 
     Args:
         name (str): What to call it, as 'panoptic_train.json'.
         kind (str): 'panoptic', 'instance' or 'semantic'.
-        image_dir (Path): Folder of the pictures.
+        image_dir (Path): Folder of the images.
         ann_file (Path, optional): The JSON.
         seg_dir (Path, optional): Folder of the PNGs.
         classes (tuple[str], optional): Those of the config, in its order.
@@ -45,8 +47,10 @@ class AnnotationSet:
         training (bool): Whether a model learns from it.
         num_classes (int, optional): Classes of semantic PNGs.
         ignore_index (int): Value of semantic PNGs that is no class.
-        label_name (tuple[str, str]): Endings of the names of a picture and
+        label_name (tuple[str, str]): Endings of the names of an image and
             of its semantic PNG.
+        img_suffix (str, optional): End of the names of images that the
+            config asks for; others are not used.
     """
 
     name: str
@@ -62,14 +66,15 @@ class AnnotationSet:
     num_texts: int | None = None
     training: bool = False
     num_classes: int | None = None
-    ignore_index: int = 255
+    ignore_index: int = tasks.IGNORE_INDEX
     label_name: tuple[str, str] = ('', '')
+    img_suffix: str | None = None
 
     def image_path(self, file_name: str) -> Path:
-        """Return the picture that an annotation names."""
+        """Return the image that an annotation names."""
         path = self.image_dir / file_name
         if file_name.endswith(CITYSCAPES_JSON) and not path.exists():
-            # Cityscapes names the annotated picture, and sorts by city.
+            # Cityscapes names the annotated image, and sorts by city.
             stem = file_name.removesuffix(CITYSCAPES_JSON)
             city = stem.partition('_')[0]
             return self.image_dir / city / f'{stem}{CITYSCAPES_FILE}'
@@ -94,7 +99,7 @@ def find_sets(folder: Path, **settings) -> list[AnnotationSet]:
 
     A JSON with ``segments_info`` is COCO panoptic, one with ``segmentation``
     COCO instances; a folder of grey or palette PNGs that are named as the
-    pictures of another folder is semantic.
+    images of another folder is semantic.
 
     Args:
         folder (Path): Folder of a data set, of any depth.
@@ -104,13 +109,13 @@ def find_sets(folder: Path, **settings) -> list[AnnotationSet]:
         ValueError: If there is none.
     """
     files = [path for path in folder.rglob('*') if path.is_file()]
-    pictures = _Index(p for p in files if p.suffix.lower() in EXTENSIONS)
+    samples = _Index(path for path in files if is_image(path))
     sets = []
     for path in sorted(p for p in files if p.suffix.lower() == '.json'):
-        if found := _coco_set(path, pictures, settings):
+        if found := _coco_set(path, samples, settings):
             sets.append(found)
     sets += _semantic_sets(
-        pictures,
+        samples,
         {aset.seg_dir for aset in sets},
         {aset.image_dir for aset in sets},
         settings,
@@ -119,14 +124,14 @@ def find_sets(folder: Path, **settings) -> list[AnnotationSet]:
         raise ValueError(
             f'{folder} holds no annotations that are known here: expected a '
             'JSON with images, annotations and categories (COCO panoptic or '
-            'COCO instances), or folders of grey PNGs named as the pictures '
+            'COCO instances), or folders of grey PNGs named as the images '
             '(semantic).'
         )
     return sets
 
 
 class _Index:
-    """Where the pictures are: folders, and folders of each name."""
+    """Where the images are: folders, and folders of each name."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.folders: dict[Path, list[Path]] = {}
@@ -162,11 +167,11 @@ def _likeness(place: Path, near: Path) -> tuple[bool, int]:
 
 
 def _coco_set(
-    path: Path, pictures: _Index, settings: dict
+    path: Path, samples: _Index, settings: dict
 ) -> AnnotationSet | None:
     try:
         content = read_json(path)
-    except ValueError:
+    except (OSError, ValueError):
         # Possibly an annotation file: its own PNG folder tells.
         if path.with_suffix('').is_dir():
             return AnnotationSet(
@@ -183,14 +188,14 @@ def _coco_set(
         for name in names
         if name.endswith(CITYSCAPES_JSON)
     ]
-    image_dir = pictures.folder_of(cityscapes or names, path)
+    image_dir = samples.folder_of(cityscapes or names, path)
     seg_dir = None
     if kind == 'panoptic':
         png_names = _file_names(content['annotations'])
         own = path.with_suffix('')
-        seg_dir = own if own.is_dir() else pictures.folder_of(png_names, path)
+        seg_dir = own if own.is_dir() else samples.folder_of(png_names, path)
         if seg_dir == image_dir and not set(names).isdisjoint(png_names):
-            seg_dir = None  # these are the pictures themselves
+            seg_dir = None  # these are the images themselves
     return AnnotationSet(
         name=path.name,
         kind=kind,
@@ -232,10 +237,10 @@ def _file_names(entries: list) -> list[str]:
 
 
 def _semantic_sets(
-    pictures: _Index, pngs: set, images: set, settings: dict
+    samples: _Index, pngs: set, images: set, settings: dict
 ) -> list[AnnotationSet]:
     sets = []
-    for folder, paths in pictures.folders.items():
+    for folder, paths in samples.folders.items():
         if folder in pngs or folder in images:
             continue
         for ending in LABEL_NAMES:
@@ -247,7 +252,7 @@ def _semantic_sets(
             ]
             if not labels or not _seem_labels(labels):
                 continue
-            image_dir = _pictures_of(labels, ending, folder, pictures, images)
+            image_dir = _images_of(labels, ending, folder, samples, images)
             if image_dir:
                 sets.append(
                     AnnotationSet(
@@ -280,18 +285,18 @@ def _seem_labels(paths: list[Path]) -> bool:
     return readable > 0
 
 
-def _pictures_of(
+def _images_of(
     labels: list[Path],
     ending: tuple[str, str],
     folder: Path,
-    pictures: _Index,
+    samples: _Index,
     images: set[Path],
 ) -> Path | None:
-    """Return the folder whose pictures are named as the labels."""
+    """Return the folder whose images are named as the labels."""
     stems = {path.stem.removesuffix(ending[1]) + ending[0] for path in labels}
     votes = {
         other: sum(path.stem in stems for path in paths)
-        for other, paths in pictures.folders.items()
+        for other, paths in samples.folders.items()
         if other != folder
         and not (
             all(path.suffix.lower() == '.png' for path in paths)
@@ -303,9 +308,9 @@ def _pictures_of(
         default=None,
         key=lambda other: (
             votes[other],
-            # Pictures elsewhere, then no PNGs, which may be annotations.
+            # Images elsewhere, then no PNGs, which may be annotations.
             other in images,
-            any(p.suffix.lower() != '.png' for p in pictures.folders[other]),
+            any(p.suffix.lower() != '.png' for p in samples.folders[other]),
             other.name == folder.name,
         ),
     )

@@ -4,7 +4,7 @@ Works on files alone, without torch and without the rest of the project, so
 that the command ``tools/misc/validate_dataset.py`` starts at once. The way
 through it: :mod:`sets` or :mod:`config` says which annotations there are,
 :mod:`panoptic`, :mod:`instances` and :mod:`semantic` know one kind of them
-each, :mod:`check` runs them over all pictures, :mod:`report` collects what
+each, :mod:`check` runs them over all images, :mod:`report` collects what
 they find, :mod:`fix` writes the copy.
 """
 

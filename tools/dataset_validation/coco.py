@@ -5,88 +5,66 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from .files import read_json
+from _annotations import read_json
+from _package import coco_layout, metainfo
+
 from .report import Finding, found
 from .sets import AnnotationSet
 
-MAX_SIDE = 1_000_000  # pixels; more is a slip
-KEYS = dict(
-    panoptic=dict(
-        images=('id', 'file_name', 'height', 'width'),
-        annotations=('image_id', 'file_name', 'segments_info'),
-        categories=('id', 'name'),
-    ),
-    instance=dict(
-        images=('id', 'file_name', 'height', 'width'),
-        annotations=('id', 'image_id', 'category_id', 'segmentation'),
-        categories=('id', 'name'),
-    ),
-)
+Coco, READ = coco_layout.Coco, coco_layout.READ
 
 
-def check_layout(
-    aset: AnnotationSet,
-) -> tuple[dict[str, list[dict]] | None, list[Finding]]:
-    """Read an annotation file and keep the entries that have all keys."""
+def check_layout(aset: AnnotationSet) -> tuple[Coco | None, list[Finding]]:
+    """Read an annotation file as the data sets read it.
+
+    Returns:
+        tuple: The entries that can be used, None if the file has not the
+        layout, and what is wrong with the others.
+    """
     path = aset.ann_file
     try:
-        content = read_json(path)
-    except ValueError as error:
-        message = f'cannot be read: {error}'
+        raw = read_json(path)
+    except (OSError, ValueError) as error:
+        message = f'cannot be read: {getattr(error, "strerror", 0) or error}'
         return None, [found('json-unreadable', path, message)]
-    findings = []
-    kept = {}
-    for name, keys in KEYS[aset.kind].items():
-        entries = content.get(name) if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            message = f'expected a list {name!r} in it'
-            findings.append(found('json-layout', path, message))
-            return None, findings
-        kept[name] = []
-        for index, entry in enumerate(entries):
-            if problem := entry_problem(entry, keys):
-                findings.append(
-                    found('json-layout', path, problem, name, index)
-                )
-            else:
-                kept[name].append(entry)
-    return kept, findings
+    try:
+        content = coco_layout.read_coco(raw, aset.kind)
+    except ValueError as error:
+        return None, [found('json-layout', path, str(error))]
+    return content, of_remarks(path, content.remarks)
 
 
-def entry_problem(entry: object, keys: Iterable[str]) -> str | None:
-    """Say what is wrong with the form of an entry, or None."""
-    if not isinstance(entry, dict):
-        return f'expected an object, got {reprlib.repr(entry)}'
-    if lacking := sorted(set(keys) - entry.keys()):
-        return f'lacks {lacking} in {reprlib.repr(entry)}'
-    for key in ('file_name', 'name'):
-        if not isinstance(entry.get(key, ''), str):
-            return f'expected a text as {key} in {reprlib.repr(entry)}'
-    for key in {'id', 'image_id', 'category_id'} & entry.keys():
-        if not isinstance(entry[key], int | str):
-            return f'expected a whole number as {key}: {reprlib.repr(entry)}'
-    for key in {'height', 'width'} & entry.keys() & set(keys):
-        if type(entry[key]) is not int or not 0 < entry[key] <= MAX_SIDE:
-            return (
-                f'expected 1 to {MAX_SIDE} pixels as {key} in '
-                f'{reprlib.repr(entry)}'
-            )
-    if not isinstance(entry.get('segments_info', []), list):
-        return f'expected a list as segments_info in {reprlib.repr(entry)}'
-    return None
+def of_remarks(
+    path: Path, remarks: Iterable[coco_layout.Remark]
+) -> list[Finding]:
+    """Return the findings that the entries of a file make."""
+    return [_of_remark(path, remark) for remark in remarks]
+
+
+def _of_remark(path: Path, remark: coco_layout.Remark) -> Finding:
+    """Return the finding that an entry of a file makes."""
+    number = remark.index
+    what = 'entry' if remark.part == 'segments_info' else remark.part
+    message = remark.message
+    if what == 'entry':
+        message = f'segments_info of {message}'
+    if remark.kind == 'iscrowd':
+        what = 'segment' if what == 'entry' else 'annotation'
+        number = remark.entry.get('id')
+    return found(remark.kind, path, message, what, number)
 
 
 def check_images(
     aset: AnnotationSet, images: list[dict], annotations: list[dict]
 ) -> list[Finding]:
-    """Check that pictures and annotations point at one another."""
+    """Check that images and annotations point at one another."""
     path = aset.ann_file
     findings = repeated(
         'duplicate-image-id', path, (i['id'] for i in images), 'image'
     )
     for name, number in Counter(i['file_name'] for i in images).items():
         if number > 1:
-            message = f'is listed as {number} pictures'
+            message = f'is listed as {number} images'
             findings.append(
                 found('duplicate-file', path, message, 'file', name)
             )
@@ -208,10 +186,10 @@ def check_metainfo(
                 f'categories are {reprlib.repr(names)}'
             )
             findings.append(found('metainfo', path, message, 'class', name))
-    for name in aset.thing_classes or ():
-        if name not in aset.classes:
-            message = 'is among thing_classes of the config, not its classes'
-            findings.append(found('metainfo', path, message, 'class', name))
+    things = aset.thing_classes or ()
+    for name in metainfo.unknown_things(aset.classes, things):
+        message = 'is among thing_classes of the config, not its classes'
+        findings.append(found('metainfo', path, message, 'class', name))
     for category in categories:
         if category['name'] not in aset.classes:
             message = f'{category["name"]!r} is not among the classes'
@@ -247,13 +225,13 @@ def check_model_classes(
 def check_unused(
     aset: AnnotationSet, categories: list[dict], used: set
 ) -> list[Finding]:
-    """Find classes that occur in no picture."""
+    """Find classes that occur in no image."""
     level = 'warning' if aset.training else 'info'
     return [
         found(
             'unused-class',
             aset.ann_file,
-            f'{category["name"]!r} is in no picture',
+            f'{category["name"]!r} is in no image',
             'category',
             category['id'],
             level,
@@ -267,7 +245,7 @@ def check_unused(
 def check_number(
     aset: AnnotationSet, file: Path, image: dict, number: int
 ) -> list[Finding]:
-    """Compare the masks to learn in a picture with what the model holds."""
+    """Compare the masks to learn in an image with what the model holds."""
     where = (file, 'image', image['id'])
     if aset.num_queries is not None and number > aset.num_queries:
         message = (

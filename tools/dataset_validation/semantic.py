@@ -1,24 +1,25 @@
-"""Semantic annotations: a grey PNG per picture, its values are classes."""
+"""Semantic annotations: a grey PNG per image, its values are classes."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _annotations import Png, read_png, write_png
+from _package import file_names
 
-from .files import list_files
-from .panoptic import Checked
-from .pictures import EXTENSIONS, Png, check_picture, read_png
-from .report import Finding, found
+from . import copying
+from .images import check_image, list_images
+from .report import Checked, Finding, found
 from .sets import AnnotationSet
 
 
 @dataclass
-class SemanticPicture:
-    """One picture with its map of classes.
+class SemanticSample:
+    """One image with its map of classes.
 
     Args:
         aset (AnnotationSet): The set it belongs to.
-        image_path (Path): File of the picture.
+        image_path (Path): File of the image.
         png_path (Path): File of the map.
     """
 
@@ -27,7 +28,7 @@ class SemanticPicture:
     png_path: Path
 
     def check(self) -> Checked:
-        """Look at the map, and compare the picture with it."""
+        """Look at the map, and compare the image with it."""
         path = self.png_path
         try:
             png = read_png(path)
@@ -37,7 +38,7 @@ class SemanticPicture:
         except ValueError as error:
             message = f'cannot be read: {error}'
             return Checked([found('png-unreadable', path, message)], set(), 0)
-        findings = check_picture(
+        findings = check_image(
             self.image_path, png.values.shape[:2], 'its PNG'
         )
         values = class_values(png)
@@ -89,21 +90,26 @@ def class_values(png: Png) -> np.ndarray | None:
 
 def plan(
     aset: AnnotationSet,
-) -> tuple[list[SemanticPicture], list[Finding], dict]:
-    """Pair pictures and PNGs by name.
+) -> tuple[list[SemanticSample], list[Finding], dict]:
+    """Pair images and PNGs by name.
 
     Returns:
-        tuple: Pictures, what has no partner, and an empty content.
+        tuple: Images, what has no partner, and an empty content.
     """
     image_end, label_end = aset.label_name
     labels = {
         path.relative_to(aset.seg_dir).with_suffix('').as_posix(): path
-        for path in list_files(aset.seg_dir, {'.png'})
-        if path.stem.endswith(label_end)
+        for path in list_images(aset.seg_dir)
+        if path.suffix.lower() == '.png' and path.stem.endswith(label_end)
     }
-    pictures, findings, seen = [], [], {}
-    for path in list_files(aset.image_dir, EXTENSIONS):
-        if not path.stem.endswith(image_end):
+    maps = set(labels.values()) if aset.seg_dir == aset.image_dir else set()
+    samples, findings, seen = [], [], {}
+    for path in list_images(aset.image_dir):
+        if not path.stem.endswith(image_end) or path in maps:
+            continue
+        if file_names.image_stem(path.name, aset.img_suffix) is None:
+            message = f'does not end in {aset.img_suffix}, the img_suffix'
+            findings.append(found('unlisted-image', path, message))
             continue
         stem = path.relative_to(aset.image_dir).with_suffix('').as_posix()
         key = stem.removesuffix(image_end) + label_end
@@ -112,8 +118,45 @@ def plan(
             findings.append(found('shared-png', path, message))
         seen[key] = path
         default = aset.seg_dir / f'{key}.png'
-        pictures.append(SemanticPicture(aset, path, labels.pop(key, default)))
+        samples.append(SemanticSample(aset, path, labels.pop(key, default)))
     for path in labels.values():
-        message = f'no picture of that name in {aset.image_dir}'
+        message = f'no image of that name in {aset.image_dir}'
         findings.append(found('unlisted-png', path, message))
-    return pictures, findings, {}
+    return samples, findings, {}
+
+
+@dataclass
+class SemanticFix:
+    """Copies one image with its map of classes.
+
+    Args:
+        image (SemanticImage): The original.
+        move (Move): Where it goes.
+    """
+
+    sample: SemanticSample
+    move: copying.Move
+
+    def fix(self) -> copying.Fixed:
+        """Write both files, the map in grey with 8 bits."""
+        path = self.sample.png_path
+        try:
+            png = read_png(path)
+        except FileNotFoundError:
+            note = copying.note('png-missing', path, 'image left out')
+            return copying.Fixed(None, [], [note])
+        except ValueError:
+            note = copying.note('png-unreadable', path, 'image left out')
+            return copying.Fixed(None, [], [note])
+        stored, notes = copying.store_image(
+            self.sample.image_path, self.move, png.values.shape[:2]
+        )
+        if not stored:
+            return copying.Fixed(None, [], notes)
+        kinds = {finding.kind for finding in self.sample.check().findings}
+        values = class_values(png)
+        if 'png-mode' in kinds and values is not None:
+            write_png(self.move.path(path), values.astype(np.uint8))
+            notes.append(copying.note('png-mode', path, 'converted to grey'))
+        self.move.copy(path)
+        return copying.Fixed({}, [], notes)

@@ -1,35 +1,23 @@
-"""Reading pictures and PNGs with their oddities left in."""
+"""The images of a set: their size, their turn, whether they are whole."""
 
 import re
 import struct
 import warnings
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+from _annotations import READ_ERRORS
+from _package import file_names
 from PIL import Image, ImageOps
 
 from .report import Finding, found
 
 ORIENTATION = 0x0112
 TURNS = (5, 6, 7, 8)  # orientations that swap height and width
-EXTENSIONS = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
-PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-PNG_TYPES = {0: 'grey', 2: 'RGB', 3: 'palette', 4: 'grey-alpha', 6: 'RGBA'}
-# What Pillow raises on damaged files.
-READ_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
-class Picture(NamedTuple):
-    """What the file of a picture says.
+class ImageFile(NamedTuple):
+    """What the file of an image says.
 
     Attributes:
         size (tuple[int, int]): Stored height and width.
@@ -47,8 +35,8 @@ class Picture(NamedTuple):
         return self.size[::-1] if self.orientation in TURNS else self.size
 
 
-def read_picture(path: Path) -> Picture:
-    """Decode a picture whole, and return what it is.
+def read_image(path: Path) -> ImageFile:
+    """Decode an image whole, and return what it is.
 
     Raises:
         FileNotFoundError: If it does not exist.
@@ -60,7 +48,7 @@ def read_picture(path: Path) -> Picture:
             with Image.open(path) as image:
                 orientation = image.getexif().get(ORIENTATION, 1)
                 known = orientation if orientation in range(1, 9) else 1
-                picture = Picture(image.size[::-1], known, image.mode)
+                file = ImageFile(image.size[::-1], known, image.mode)
                 # JPEG at an eighth of its size: all bytes are read, few
                 # pixels are computed.
                 image.draft(None, (1, 1))
@@ -69,41 +57,41 @@ def read_picture(path: Path) -> Picture:
             raise
         except READ_ERRORS as error:
             raise ValueError(str(error) or type(error).__name__) from error
-    return picture
+    return file
 
 
-def check_picture(
+def check_image(
     path: Path, size: tuple[int, int], source: str
 ) -> list[Finding]:
-    """Compare a picture with the height and width of its annotation.
+    """Compare an image with the height and width of its annotation.
 
     Args:
-        path (Path): File of the picture.
+        path (Path): File of the image.
         size (tuple[int, int]): Height and width that ``source`` says.
         source (str): Where the size comes from, for the message.
     """
     try:
-        picture = read_picture(path)
+        file = read_image(path)
     except FileNotFoundError:
         message = 'does not exist: restore it, or correct the folder'
         return [found('image-missing', path, message)]
     except ValueError as error:
         return [found('image-unreadable', path, f'cannot be read: {error}')]
-    findings = _check_turn(path, picture, size, source)
-    if picture.mode.startswith(('I', 'F')):
-        message = f'has the pixel format {picture.mode}: expected 8 bits'
+    findings = _check_turn(path, file, size, source)
+    if file.mode.startswith(('I', 'F')):
+        message = f'has the pixel format {file.mode}: expected 8 bits'
         findings.append(found('image-depth', path, message))
     return findings
 
 
 def _check_turn(
-    path: Path, picture: Picture, size: tuple[int, int], source: str
+    path: Path, file: ImageFile, size: tuple[int, int], source: str
 ) -> list[Finding]:
-    tag = f'EXIF orientation {picture.orientation}'
+    tag = f'EXIF orientation {file.orientation}'
     expected = f'{size[1]} x {size[0]} (width x height) of {source}'
-    read = f'{picture.read_size[1]} x {picture.read_size[0]}'
-    if picture.read_size != size:
-        if picture.size == size:
+    read = f'{file.read_size[1]} x {file.read_size[0]}'
+    if file.read_size != size:
+        if file.size == size:
             message = (
                 f'is {read} once turned as its {tag} says, and would fit the '
                 f'{expected} unturned: clear the tag'
@@ -111,9 +99,9 @@ def _check_turn(
             return [found('exif-rotation', path, message)]
         message = f'is {read}, expected the {expected}'
         return [found('image-size', path, message)]
-    if picture.orientation == 1:
+    if file.orientation == 1:
         return []
-    if picture.read_size != picture.size:
+    if file.read_size != file.size:
         message = (
             f'fits once turned as its {tag} says, which this project does '
             'and others may not'
@@ -127,7 +115,7 @@ def _check_turn(
 
 
 def bake_turn(source: Path, target: Path) -> None:
-    """Store a picture turned, without a tag."""
+    """Store an image turned, without a tag."""
     with Image.open(source) as image:
         turned = ImageOps.exif_transpose(image)
         options = dict(quality=95, subsampling=0)
@@ -140,7 +128,7 @@ def bake_turn(source: Path, target: Path) -> None:
 
 
 def clear_turn(source: Path, target: Path) -> bool:
-    """Store a picture with the same pixels and no turn; say if it worked."""
+    """Store an image with the same pixels and no turn; say if it worked."""
     with Image.open(source) as image:
         if image.format == 'PNG':
             image.save(target, exif=b'')
@@ -171,80 +159,11 @@ def _orientation_position(content: bytes) -> tuple[str, int] | None:
     return None
 
 
-# ------------------------------------------------------------------- PNGs
+def list_images(folder: Path) -> list[Path]:
+    """Return the images below a folder, sorted; none if it is missing."""
+    return sorted(path for path in folder.rglob('*') if is_image(path))
 
 
-class Png(NamedTuple):
-    """A PNG, read as it is.
-
-    Attributes:
-        kind (str): A value of ``PNG_TYPES``.
-        bits (int): Bits per channel.
-        values (np.ndarray): Grey values or palette indices, (H, W), or
-            channels, (H, W, C), as they are stored.
-        palette (np.ndarray | None): RGB colours, uint8 (N, 3).
-    """
-
-    kind: str
-    bits: int
-    values: np.ndarray
-    palette: np.ndarray | None
-
-    def __str__(self) -> str:
-        return f'{self.kind} with {self.bits} bits'
-
-
-def read_png(path: Path) -> Png:
-    """Read a PNG without any conversion.
-
-    Raises:
-        FileNotFoundError: If it does not exist.
-        ValueError: If it is damaged or no PNG.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:  # a folder, or without permission
-        raise ValueError(error.strerror or str(error)) from error
-    if not content.startswith(PNG_SIGNATURE) or len(content) < 26:
-        raise ValueError('it does not begin as a PNG does')
-    bits, kind = content[24], PNG_TYPES.get(content[25], 'unknown')
-    try:
-        with Image.open(BytesIO(content)) as image:
-            image.verify()  # check sums, which reading passes over
-        with Image.open(BytesIO(content)) as image:
-            palette = image.getpalette('RGB') if kind == 'palette' else None
-            values = np.asarray(image)
-    except READ_ERRORS as error:
-        raise ValueError(str(error) or type(error).__name__) from error
-    if bits == 16 and kind != 'grey':
-        values = _read_deep(path)
-    if palette is not None:
-        palette = np.array(palette, np.uint8).reshape(-1, 3)
-    return Png(kind, bits, values, palette)
-
-
-def _read_deep(path: Path) -> np.ndarray:
-    """Read 16 bits per channel, of which Pillow would keep 8."""
-    import cv2
-
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # (H, W, C), BGR
-    return values[..., [2, 1, 0, *range(3, values.shape[-1])]]
-
-
-def decode(channels: np.ndarray) -> np.ndarray:
-    """Return red + 256 green + 65536 blue, int64 (H, W)."""
-    red, green, blue = np.moveaxis(channels[..., :3].astype(np.int64), -1, 0)
-    return red + 256 * green + 65536 * blue
-
-
-def encode(ids: np.ndarray) -> np.ndarray:
-    """Return the RGB code of ids, uint8 (H, W, 3)."""
-    codes = [ids % 256, ids // 256 % 256, ids // 65536]
-    return np.stack(codes, axis=-1).astype(np.uint8)
-
-
-def write_png(path: Path, values: np.ndarray) -> None:
-    """Write grey values, uint8 (H, W), or RGB, uint8 (H, W, 3)."""
-    Image.fromarray(values).save(path, format='PNG')
+def is_image(path: Path) -> bool:
+    """Whether a path is a file that is named as an image."""
+    return file_names.image_stem(path.name) is not None and path.is_file()

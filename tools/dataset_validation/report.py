@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+# Keys of the JSON report.
 PATHS = ('annotations', 'pictures', 'pngs')
 LEVELS = ('error', 'warning', 'info')
 
@@ -24,32 +25,32 @@ class Check(NamedTuple):
     fix: str = ''
 
 
-REMOVE = 'the picture is left out'
+REMOVE = 'the image is left out'
 CHECKS = {
-    # The files of a picture.
-    'image-missing': Check('error', 'picture does not exist', REMOVE),
-    'image-unreadable': Check('error', 'picture is damaged', REMOVE),
+    # The files of an image.
+    'image-missing': Check('error', 'image does not exist', REMOVE),
+    'image-unreadable': Check('error', 'image is damaged', REMOVE),
     'image-size': Check(
         'error',
-        'picture has not the size of its annotation',
-        'height and width of the JSON are set, if PNG and picture agree',
+        'image has not the size of its annotation',
+        'height and width of the JSON are set, if PNG and image agree',
     ),
     'image-depth': Check(
-        'warning', 'picture has more than 8 bits, of which 8 are read'
+        'warning', 'image has more than 8 bits, of which 8 are read'
     ),
     'exif-rotation': Check(
         'error',
-        'EXIF tag turns the picture away from its annotation',
+        'EXIF tag turns the image away from its annotation',
         'the tag is cleared, the pixels stay',
     ),
     'exif-turned': Check(
         'warning',
-        'EXIF tag turns the picture',
+        'EXIF tag turns the image',
         'it is stored turned, if the size shows that it then fits',
     ),
     'png-missing': Check('error', 'PNG does not exist', REMOVE),
     'png-unreadable': Check('error', 'PNG is damaged', REMOVE),
-    'png-size': Check('error', 'PNG has not the size of its picture'),
+    'png-size': Check('error', 'PNG has not the size of its image'),
     'png-mode': Check(
         'error',
         'PNG stores its values in the wrong way',
@@ -61,30 +62,35 @@ CHECKS = {
         'it is converted to RGB',
     ),
     'unlisted-image': Check(
-        'warning', 'picture in the folder that no annotation lists', 'dropped'
+        'warning', 'image in the folder that no annotation lists', 'dropped'
     ),
     'unlisted-png': Check(
         'info', 'PNG in the folder that no annotation lists', 'dropped'
     ),
     # The JSON as a whole.
     'json-unreadable': Check('error', 'annotation file cannot be read'),
-    'empty-set': Check('error', 'no picture with an annotation'),
+    'empty-set': Check('error', 'no image with an annotation'),
     'json-layout': Check('error', 'entry of the JSON lacks something'),
+    'json-value': Check(
+        'warning',
+        'value of another type than COCO, read by its meaning',
+        'it is written as COCO does',
+    ),
     'duplicate-image-id': Check(
         'error',
         'image id used twice',
         'an entry that says the same is dropped',
     ),
-    'duplicate-file': Check('warning', 'picture listed twice'),
-    'shared-png': Check('error', 'PNG used by several pictures'),
+    'duplicate-file': Check('warning', 'image listed twice'),
+    'shared-png': Check('error', 'PNG used by several images'),
     'unknown-image': Check(
         'error',
-        'annotation of a picture that is not listed',
+        'annotation of an image that is not listed',
         'the annotation is dropped',
     ),
-    'several-annotations': Check('error', 'several annotations of a picture'),
-    'no-annotation': Check('warning', 'picture without annotation'),
-    'empty-picture': Check('warning', 'picture without any segment'),
+    'several-annotations': Check('error', 'several annotations of an image'),
+    'no-annotation': Check('warning', 'image without annotation'),
+    'empty-picture': Check('warning', 'image without any segment'),
     # Classes.
     'duplicate-category-id': Check('error', 'category id used twice'),
     'duplicate-category-name': Check('error', 'category name used twice'),
@@ -114,7 +120,7 @@ CHECKS = {
     'bad-id': Check('error', 'segment id that a PNG cannot hold'),
     'duplicate-segment-id': Check(
         'error',
-        'segment id used twice in a picture',
+        'segment id used twice in an image',
         'an entry that says the same is dropped',
     ),
     'duplicate-annotation-id': Check(
@@ -131,21 +137,21 @@ CHECKS = {
         'id in the PNG that the JSON does not list',
         'its pixels become void',
     ),
-    'iscrowd': Check('warning', "'iscrowd' is neither 0 nor 1"),
+    'iscrowd': Check('error', "'iscrowd' is neither 0 nor 1"),
     'area': Check('warning', 'area is not that of the mask', 'it is set'),
     'bbox': Check('warning', 'box is not that of the mask', 'it is set'),
     'too-many-segments': Check(
-        'warning', 'picture has more segments than the model has queries'
+        'warning', 'image has more segments than the model has queries'
     ),
     'too-many-texts': Check(
-        'info', 'picture has more segments than the model has text slots'
+        'info', 'image has more segments than the model has text slots'
     ),
     # Masks of COCO instance annotations.
     'mask-invalid': Check('error', 'segmentation cannot be decoded'),
     'mask-empty': Check(
         'error', 'segmentation without a pixel', 'the annotation is dropped'
     ),
-    'mask-outside': Check('warning', 'polygon reaches out of its picture'),
+    'mask-outside': Check('warning', 'polygon reaches out of its image'),
     'crowd-polygon': Check('warning', 'crowd drawn as polygon'),
     'overlap': Check('warning', 'instances that cover one another'),
     'duplicate-mask': Check('warning', 'object annotated twice'),
@@ -189,6 +195,20 @@ def found(
     """Return a finding with the usual level of its kind."""
     level = level or CHECKS[kind].level
     return Finding(kind, str(file), message, what, id, level)
+
+
+class Checked(NamedTuple):
+    """What a look at one image gave.
+
+    Attributes:
+        findings (list[Finding]): What is wrong.
+        used (set): Category ids, or values, that occur.
+        number (int): Masks to learn.
+    """
+
+    findings: list[Finding]
+    used: set
+    number: int
 
 
 class Report:

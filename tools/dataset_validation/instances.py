@@ -5,28 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _package import coco_masks
 from pycocotools import mask as coco_mask
 
-from . import coco
-from .panoptic import Checked
-from .pictures import check_picture
-from .report import Finding, found
+from . import coco, copying
+from .images import check_image
+from .report import Checked, Finding, found
 from .sets import AnnotationSet
 
 # Share of the smaller mask that the other covers.
 OVERLAP, SAME = 0.1, 0.9
-# Polygons are drawn between pixels and scaled with the picture: their own
+# Polygons are drawn between pixels and scaled with the image: their own
 # area and box differ a little from those of the pixels.
 AREA_SHARE, AREA_PIXELS = 0.25, 30
 BOX_SHARE, BOX_PIXELS = 0.05, 3
 OUTSIDE_PIXELS = 2
-# In sizes of the picture; more would take long to draw.
-FAR = 10
 
 
 @dataclass
-class InstancePicture:
-    """One picture with its objects.
+class InstanceSample:
+    """One image with its objects.
 
     Args:
         aset (AnnotationSet): The set it belongs to.
@@ -44,13 +42,13 @@ class InstancePicture:
 
     @property
     def image_path(self) -> Path:
-        """File of the picture."""
+        """File of the image."""
         return self.aset.image_path(self.image['file_name'])
 
     def check(self) -> Checked:
-        """Look at the picture and the masks of its objects."""
+        """Look at the image and the masks of its objects."""
         size = self.image['height'], self.image['width']
-        findings = check_picture(self.image_path, size, 'the JSON')
+        findings = check_image(self.image_path, size, 'the JSON')
         masks = []
         for annotation in self.annotations:
             rle, problems = check_object(annotation, size, self.categories)
@@ -98,7 +96,7 @@ def check_object(
 
     Args:
         annotation (dict): The entry.
-        size (tuple[int, int]): Height and width of the picture.
+        size (tuple[int, int]): Height and width of the image.
         categories (frozenset): Known category ids.
 
     Returns:
@@ -110,12 +108,9 @@ def check_object(
     if category not in categories:
         message = f'category_id {category!r} is no id of a category'
         problems.append(('unknown-category', message))
-    if annotation.get('iscrowd', 0) not in (0, 1):
-        message = f'iscrowd is {annotation["iscrowd"]!r}'
-        problems.append(('iscrowd', message))
     shape = annotation['segmentation']
     try:
-        rle = to_rle(shape, size)
+        rle = coco_masks.to_rle(shape, size)
     except ValueError as error:
         return None, [*problems, ('mask-invalid', str(error))]
     if isinstance(shape, list):
@@ -129,101 +124,16 @@ def check_object(
     return rle, problems + check_measures(annotation, rle)
 
 
-def to_rle(shape: object, size: tuple[int, int]) -> dict:
-    """Return polygons or run lengths as COCO's compressed run lengths.
-
-    Args:
-        shape (list | dict): ``segmentation`` of an annotation.
-        size (tuple[int, int]): Height and width of the picture.
-
-    Raises:
-        ValueError: If it is neither, or not of the size of the picture.
-    """
-    height, width = size
-    if isinstance(shape, list):
-        if not shape:
-            raise ValueError('segmentation is empty')
-        for polygon in shape:
-            _check_polygon(polygon, limit=FAR * max(size))
-        parts = coco_mask.frPyObjects(shape, height, width)
-        return coco_mask.merge(parts)
-    if not isinstance(shape, dict) or not {'size', 'counts'} <= shape.keys():
-        raise ValueError(
-            'expected a list of polygons or an object with size and counts '
-            'as segmentation'
-        )
-    if shape['size'] != [height, width]:
-        raise ValueError(
-            f'its run lengths are of the size {shape["size"]}, the picture '
-            f'of {[height, width]} (height, width)'
-        )
-    counts = shape['counts']
-    lengths = decode_counts(counts) if isinstance(counts, str) else counts
-    if (
-        not isinstance(lengths, list)
-        or not all(type(n) is int and n >= 0 for n in lengths)
-        or sum(lengths) != height * width
-    ):
-        raise ValueError('its run lengths do not add up to the picture')
-    plain = dict(size=[height, width], counts=lengths)
-    return coco_mask.frPyObjects(plain, height, width)
-
-
-def _check_polygon(polygon: object, limit: float) -> None:
-    if not isinstance(polygon, list):
-        raise ValueError('expected lists of numbers as polygons')
-    if len(polygon) < 6 or len(polygon) % 2:
-        raise ValueError(
-            'expected polygons of 3 points or more as [x1, y1, x2, y2, ...], '
-            f'got one of {len(polygon)} numbers'
-        )
-    if not all(isinstance(v, int | float) and abs(v) < limit for v in polygon):
-        raise ValueError(
-            'a polygon holds something else than numbers, or lies far outside '
-            'of the picture'
-        )
-
-
-def decode_counts(text: str) -> list[int]:
-    """Return the run lengths that COCO's text stands for.
-
-    A number has 5 bits per character, the lowest first; bit 6 says that
-    another follows, the highest bit of the last is the sign. From the fourth
-    number on each is the difference from the one before the last.
-
-    Raises:
-        ValueError: If the text is broken.
-    """
-    lengths, value, shift = [], 0, 0
-    for byte in text.encode('ascii', 'replace'):
-        code = byte - 48
-        if not 0 <= code < 64:
-            raise ValueError('its run lengths hold wrong characters')
-        value |= (code & 31) << shift
-        shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            value -= 1 << shift
-        if len(lengths) > 2:
-            value += lengths[-2]
-        lengths.append(value)
-        value, shift = 0, 0
-    if shift:
-        raise ValueError('its run lengths break off')
-    return lengths
-
-
 def check_polygons(
     polygons: list[list], size: tuple[int, int]
 ) -> list[tuple[str, str]]:
-    """Find polygons that leave the picture."""
+    """Find polygons that leave the image."""
     points = np.concatenate([np.reshape(p, (-1, 2)) for p in polygons])
     low, high = points.min(axis=0), points.max(axis=0)
     limit = np.array(size[::-1])
     if (low < -OUTSIDE_PIXELS).any() or (high > limit + OUTSIDE_PIXELS).any():
         message = (
-            f'points from {low.tolist()} to {high.tolist()}, the picture is '
+            f'points from {low.tolist()} to {high.tolist()}, the image is '
             f'{size[1]} x {size[0]}'
         )
         return [('mask-outside', message)]
@@ -292,18 +202,18 @@ def check_overlaps(
 
 def plan(
     aset: AnnotationSet,
-) -> tuple[list[InstancePicture], list[Finding], dict]:
-    """Check the JSON, and return the pictures to look at.
+) -> tuple[list[InstanceSample], list[Finding], coco.Coco | None]:
+    """Check the JSON, and return the images to look at.
 
     Returns:
-        tuple: Pictures, findings in the JSON, and its content (None if
+        tuple: Images, findings in the JSON, and its content (None if
         unreadable).
     """
     content, findings = coco.check_layout(aset)
     if content is None:
         return [], findings, None
-    images, annotations = content['images'], content['annotations']
-    findings += coco.check_categories(aset, content['categories'])
+    images, annotations = content.images, content.annotations
+    findings += coco.check_categories(aset, content.categories)
     findings += [
         finding
         for finding in coco.check_images(aset, images, annotations)
@@ -319,16 +229,66 @@ def plan(
     of_image = {}
     for annotation in annotations:
         of_image.setdefault(annotation['image_id'], []).append(annotation)
-    categories = frozenset(c['id'] for c in content['categories'])
+    categories = frozenset(c['id'] for c in content.categories)
     left_out = frozenset(
         c['id']
-        for c in content['categories']
+        for c in content.categories
         if aset.classes is not None and c['name'] not in aset.classes
     )
-    pictures = [
-        InstancePicture(
+    samples = [
+        InstanceSample(
             aset, image, of_image.get(image['id'], []), categories, left_out
         )
         for image in images
     ]
-    return pictures, findings, content
+    return samples, findings, content
+
+
+@dataclass
+class InstanceFix:
+    """Copies one image, and mends its objects.
+
+    Args:
+        image (InstanceImage): The original.
+        move (Move): Where it goes.
+    """
+
+    sample: InstanceSample
+    move: copying.Move
+
+    def fix(self) -> copying.Fixed:
+        """Write the image and return the entries of the JSON."""
+        sample = self.sample
+        size = sample.image['height'], sample.image['width']
+        stored, notes = copying.store_image(sample.image_path, self.move, size)
+        if not stored:
+            return copying.Fixed(None, [], notes)
+        kept = []
+        for annotation in sample.annotations:
+            rle, problems = check_object(annotation, size, sample.categories)
+            kinds = dict(problems)
+            if 'mask-empty' in kinds:
+                notes.append(self.note('mask-empty', 'dropped', annotation))
+                continue
+            annotation = dict(annotation)
+            true = dict(
+                area=rle and float(coco_mask.area(rle)),
+                bbox=rle and coco_mask.toBbox(rle).tolist(),
+            )
+            for kind in kinds.keys() & true.keys():
+                annotation[kind] = true[kind]
+                message = f'{kinds[kind]}, set'
+                notes.append(self.note(kind, message, annotation))
+            kept.append(annotation)
+        return copying.Fixed(sample.image, kept, notes)
+
+    def note(self, kind: str, message: str, annotation: dict) -> Finding:
+        """Return a note about an object."""
+        file_name = self.sample.image['file_name']
+        return copying.note(
+            kind,
+            self.sample.aset.ann_file,
+            f'{file_name}: {message}',
+            'annotation',
+            annotation['id'],
+        )

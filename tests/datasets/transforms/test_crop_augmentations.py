@@ -21,7 +21,7 @@ from PIL import Image
 from projects.oneformer.datasets import RandomChoiceResizeCrop
 from tools.misc.make_demo_data import make_demo_data
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LARGE = (4096, 4096)  # no picture here is cropped
 
 
