@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from projects.oneformer.models.oneformer import RESULT_FIELDS
+from projects.oneformer.tasks import RESULT_FIELDS
 from tools.analysis_tools import confusion_matrix, task_dynamics
 from tools.misc.make_demo_data import make_demo_data
 

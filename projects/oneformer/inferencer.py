@@ -13,8 +13,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from pycocotools import mask as coco_mask
 
-from .models.oneformer import RESULT_FIELDS
-from .tasks import TASKS, check_task
+from .tasks import RESULT_FIELDS, TASKS, check_task
 from .tiling import Box, Mosaic, tile_grid
 from .weights.reader import load_weights
 

@@ -1,6 +1,18 @@
-"""The three tasks of OneFormer, by the names used everywhere."""
+"""The three tasks of OneFormer, and what belongs to each in a data sample."""
 
 TASKS = ('panoptic', 'instance', 'semantic')
+
+#: Field of a data sample that holds the result of each task.
+RESULT_FIELDS = dict(
+    panoptic='pred_panoptic_seg',
+    instance='pred_instances',
+    semantic='pred_sem_seg',
+)
+
+#: Value of ``gt_sem_seg`` at pixels that are not labelled, in training and in
+#: evaluation. mmdet's ``SemSegMetric`` has the same default, and the largest
+#: value of uint8 leaves all others to classes.
+IGNORE_INDEX = 255
 
 
 def check_task(task: str) -> str:

@@ -26,7 +26,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image, ImageDraw, ImageFont
 
-from .tasks import check_task
+from .tasks import RESULT_FIELDS, check_task
 
 # Smaller pictures are enlarged to about this, so that labels fit on them.
 SMALL_SIDE = 512
@@ -239,11 +239,7 @@ def class_colors(
 
 
 def _result_of(data_sample: DetDataSample, task: str):
-    field = {
-        'panoptic': 'pred_panoptic_seg',
-        'instance': 'pred_instances',
-        'semantic': 'pred_sem_seg',
-    }[task]
+    field = RESULT_FIELDS[task]
     if field not in data_sample:
         raise ValueError(
             f'The sample has no {field}: run the model for the {task} task '

@@ -8,8 +8,8 @@ from mmengine.runner import load_checkpoint, save_checkpoint
 from torch import Tensor, nn
 
 from projects.oneformer.models import OneFormer
-from projects.oneformer.models.oneformer import RESULT_FIELDS, read_metainfo
-from projects.oneformer.tasks import TASKS
+from projects.oneformer.models.oneformer import read_metainfo
+from projects.oneformer.tasks import RESULT_FIELDS, TASKS
 from tests.model_configs import (
     METAINFO,
     NUM_CLASSES,

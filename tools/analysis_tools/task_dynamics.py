@@ -107,9 +107,8 @@ def predict_tokens(model, data: dict):
         tuple[str, list]: The token, and the samples of the batch with the
         results made with it. They are the same samples each time.
     """
-    from projects.oneformer.models.oneformer import RESULT_FIELDS
     from projects.oneformer.models.oneformer_head import predict_masks
-    from projects.oneformer.tasks import TASKS
+    from projects.oneformer.tasks import RESULT_FIELDS, TASKS
 
     data = model.data_preprocessor(data, False)
     samples = data['data_samples']

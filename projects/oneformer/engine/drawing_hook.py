@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..models.oneformer import RESULT_FIELDS
+from ..tasks import RESULT_FIELDS
 from ..visualization import draw_result
 
 

@@ -1,6 +1,6 @@
 """What metrics ask of the data samples that they are handed."""
 
-from ..models.oneformer import RESULT_FIELDS
+from ..tasks import RESULT_FIELDS
 
 
 def check_result(sample: dict, task: str) -> None:

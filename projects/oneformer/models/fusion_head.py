@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..tasks import check_task
+from ..tasks import IGNORE_INDEX, check_task
 from .mask_blocks import Block, MaskBlocks, Workspace, mask_boxes
 
 # Class probabilities below it are none. With them products of float32 would
@@ -308,5 +308,5 @@ def semantic_result(labels: Tensor) -> PixelData:
     """Return labels (H, W) as a result, ``sem_seg`` (1, H, W)."""
     result = PixelData(sem_seg=labels[None])
     # What SemSegMetric ignores in the ground truth; never predicted.
-    result.set_metainfo(dict(ignore_index=255))
+    result.set_metainfo(dict(ignore_index=IGNORE_INDEX))
     return result

@@ -9,20 +9,13 @@ from mmdet.structures import SampleList
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..tasks import TASKS, check_task
+from ..tasks import RESULT_FIELDS, TASKS, check_task
 from ..weights.fitting import load_hook
 from .fusion_head import best_class, semantic_result
 from .layers.feed_forward import use_lean_feed_forward
 from .layers.window_attention import use_lean_window_attention
 from .losses.non_finite import NonFiniteError, NonFiniteGuard
 from .oneformer_head import PixelFeatures, predict_masks
-
-# Where the result of a task is found in a data sample.
-RESULT_FIELDS = dict(
-    panoptic='pred_panoptic_seg',
-    instance='pred_instances',
-    semantic='pred_sem_seg',
-)
 
 
 @MODELS.register_module()

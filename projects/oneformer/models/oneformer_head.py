@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..tasks import IGNORE_INDEX
 from .layers import recompute
 from .layers.attention import fold_tasks, unfold_tasks, use_shared_attention
 from .layers.positions import sine_positions
@@ -367,7 +368,8 @@ class OneFormerHead(BaseModule):
 
         Args:
             sample (DetDataSample): May have ``unlabelled_classes`` (labels)
-                and ``gt_sem_seg``, 255 where pixels are not labelled.
+                and ``gt_sem_seg``, ``IGNORE_INDEX`` where pixels are not
+                labelled.
             size (Sequence[int]): Height and width of the padded batch.
         """
         labels = list(sample.get('unlabelled_classes', ()))
@@ -379,7 +381,8 @@ class OneFormerHead(BaseModule):
         classes[labels] = True
         pixels = None
         if ignored:
-            pixels = sample.gt_sem_seg.sem_seg[0].to(weight.device) == 255
+            pixels = sample.gt_sem_seg.sem_seg[0].to(weight.device)
+            pixels = pixels == IGNORE_INDEX
             height, width = pixels.shape
             # The padding of a batch is background, as in the masks.
             pixels = F.pad(pixels, (0, size[1] - width, 0, size[0] - height))
