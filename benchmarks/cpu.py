@@ -386,6 +386,8 @@ def matching_calls(
     """
     import _models as models
 
+    from projects.oneformer.models.losses.target import Target
+
     models.register_all_modules()
     rng = np.random.default_rng(0)
     generator = torch.Generator().manual_seed(0)
@@ -409,13 +411,14 @@ def matching_calls(
         )
         for _ in range(images)
     ]
+    own_targets = [Target(own.labels, own.masks) for own in targets]
     matcher = models.TASK_UTILS.build(dict(type='QueryMatcher'))
     head = models.mask2former(num_queries=250).panoptic_head
     masks = torch.einsum('bqc,bchw->bqhw', embeds, features)
 
     def ours() -> list:
         torch.manual_seed(1)
-        matches = matcher(scores, [embeds] * 10, features, targets)
+        matches = matcher(scores, [embeds] * 10, features, own_targets)
         return [
             sorted(zip(m.queries.tolist(), m.targets.tolist(), strict=True))
             for layer in matches

@@ -109,7 +109,7 @@ def test_all_results_of_a_token_come_from_its_queries():
     )
     seen = []
     with torch.no_grad():
-        for token, samples in task_dynamics.predict_tokens(model, data):
+        for token, samples in task_dynamics.results_by_token(model, data):
             asked = model.data_preprocessor(data)
             for sample in asked['data_samples']:
                 sample.set_metainfo(dict(task=token))

@@ -69,13 +69,18 @@ def test_the_network_does_not_know_what_is_padding(model):
     whole, half = (
         DetDataSample(
             metainfo=dict(
-                img_shape=size, ori_shape=size, batch_input_shape=(64, 64)
+                img_shape=size,
+                ori_shape=size,
+                batch_input_shape=(64, 64),
+                semantic_scores=True,
             )
         )
         for size in ((64, 64), (32, 64))
     )
-    (of_whole,) = model.semantic_scores(inputs, [whole])
-    (of_half,) = model.semantic_scores(inputs, [half])
+    of_whole, of_half = (
+        model.predict(inputs, [sample])[0].pred_sem_seg.scores
+        for sample in (whole, half)
+    )
     # Resized in one step each, but to other sizes.
     assert_same_values(of_half, of_whole[:, :32])
 

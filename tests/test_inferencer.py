@@ -1,4 +1,7 @@
-"""Pictures in, results out; and weights that do not fit."""
+"""From images to results; and weights that do not fit."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import cv2
 import numpy as np
@@ -11,7 +14,12 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from pycocotools import mask as coco_mask
 
-from projects.oneformer.inferencer import OneFormerInferencer, describe
+from projects.oneformer.inferencer import (
+    OneFormerInferencer,
+    describe,
+    inference_model,
+)
+from projects.oneformer.tasks import RESULT_FIELDS, TASKS
 from projects.oneformer.weights.reader import load_weights
 from tests.model_configs import METAINFO, tiny_model
 
@@ -51,7 +59,7 @@ def inferencer(weights):
 
 
 @pytest.fixture
-def picture():
+def image():
     return np.random.default_rng(0).integers(
         0, 256, (40, 52, 3), dtype=np.uint8
     )
@@ -62,57 +70,109 @@ def test_the_inference_model_has_no_text_branch(inferencer):
     assert not inferencer.model.training
 
 
-def test_results_have_the_size_of_the_picture(inferencer, picture):
-    (sample,) = inferencer(picture)
+def test_the_config_of_the_user_does_not_change():
+    model = tiny_model(training=True)
+    model.backbone.init_cfg = dict(type='Pretrained', checkpoint='swin.pth')
+    found = inference_model(model)
+    assert found.train_cfg is None and found.backbone.init_cfg is None
+    assert model.train_cfg is not None
+    assert model.backbone.init_cfg.checkpoint == 'swin.pth'
+    assert found.panoptic_head == model.panoptic_head
+
+
+def test_two_threads_get_the_results_of_their_own_tasks(inferencer, image):
+    """They share one inferencer, and are at work at the same time."""
+    images = [image, image[:32], image[:, ::-1].copy()]
+    tasks = ('semantic', 'panoptic')
+    expected = {
+        task: [labels_of(sample, task) for sample in inferencer(images, task)]
+        for task in tasks
+    }
+    start = Barrier(len(tasks))
+
+    def segment(task):
+        start.wait()
+        for _ in range(8):
+            results = inferencer(images, task)
+            for sample, labels in zip(results, expected[task], strict=True):
+                fields = {f for f in RESULT_FIELDS.values() if f in sample}
+                assert fields == {RESULT_FIELDS[task]}
+                assert labels_of(sample, task).equal(labels)
+
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        for outcome in [pool.submit(segment, task) for task in tasks]:
+            outcome.result()
+
+
+def test_two_calls_may_take_turns(inferencer, image):
+    calls = [inferencer([image] * 2, tasks=task) for task in TASKS]
+    for _ in range(2):
+        for task, call in zip(TASKS, calls, strict=True):
+            sample = next(call)
+            fields = {f for f in RESULT_FIELDS.values() if f in sample}
+            assert fields == {RESULT_FIELDS[task]}
+
+
+def labels_of(sample, task):
+    return sample.get(RESULT_FIELDS[task]).sem_seg
+
+
+def test_results_have_the_size_of_the_image(inferencer, image):
+    (sample,) = inferencer(image)
     assert sample.pred_panoptic_seg.sem_seg.shape == (1, 40, 52)
     assert sample.pred_sem_seg.sem_seg.shape == (1, 40, 52)
     assert sample.pred_instances.masks.shape[1:] == (40, 52)
 
 
-def test_only_the_tasks_asked_are_answered(inferencer, picture):
-    (sample,) = inferencer(picture, tasks='semantic')
+def test_only_the_requested_tasks_have_results(inferencer, image):
+    (sample,) = inferencer(image, tasks='semantic')
     assert 'pred_sem_seg' in sample
     assert 'pred_panoptic_seg' not in sample
     assert 'pred_instances' not in sample
 
 
-def test_a_file_and_its_pixels_give_the_same(inferencer, picture, tmp_path):
-    path = tmp_path / 'picture.png'
-    cv2.imwrite(str(path), picture)
+def test_a_file_and_its_pixels_give_the_same(inferencer, image, tmp_path):
+    path = tmp_path / 'image.png'
+    cv2.imwrite(str(path), image)
     (of_file,) = inferencer(path, tasks='semantic')
-    (of_array,) = inferencer(picture, tasks='semantic')
+    (of_array,) = inferencer(image, tasks='semantic')
     assert torch.equal(
         of_file.pred_sem_seg.sem_seg, of_array.pred_sem_seg.sem_seg
     )
 
 
-def test_pictures_of_mixed_sizes_come_back_in_order(inferencer, picture):
-    pictures = [picture, picture[:32], picture[:, :20]]
+def test_images_of_mixed_sizes_come_back_in_order(inferencer, image):
+    images = [image, image[:32], image[:, :20]]
     shapes = [
         tuple(sample.pred_sem_seg.sem_seg.shape[1:])
-        for sample in inferencer(pictures, tasks='semantic', batch_size=2)
+        for sample in inferencer(images, tasks='semantic', batch_size=2)
     ]
     assert shapes == [(40, 52), (32, 52), (40, 20)]
 
 
-def test_an_array_of_floats_is_refused(inferencer, picture):
+def test_an_array_of_floats_is_refused(inferencer, image):
     with pytest.raises(ValueError, match='Expected an array uint8'):
-        next(inferencer(picture / 255))
+        next(inferencer(image / 255))
 
 
-def test_an_unknown_task_is_refused(inferencer, picture):
+def test_an_unknown_task_is_refused(inferencer, image):
     with pytest.raises(ValueError, match="Unknown task 'depth'"):
-        next(inferencer(picture, tasks='depth'))
+        next(inferencer(image, tasks='depth'))
 
 
-def test_a_missing_picture_is_named(inferencer):
+def test_no_task_is_refused(inferencer, image):
+    with pytest.raises(ValueError, match='at least one task'):
+        next(inferencer(image, tasks=[]))
+
+
+def test_a_missing_image_is_named(inferencer):
     with pytest.raises(FileNotFoundError, match=r'nothing\.jpg'):
         next(inferencer('nothing.jpg'))
 
 
-def test_a_file_that_is_no_picture_is_named(inferencer, tmp_path):
+def test_a_file_that_is_no_image_is_named(inferencer, tmp_path):
     path = tmp_path / 'text.jpg'
-    path.write_text('no picture')
+    path.write_text('no image')
     with pytest.raises(ValueError, match=r'text\.jpg cannot be read'):
         next(inferencer(path))
 

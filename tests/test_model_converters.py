@@ -265,7 +265,7 @@ def test_verifying_compares_with_what_transformers_computes(
     picture = np.random.randint(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / 'a.png')
     model = build_model(tiny_model(False))
-    pixels = verify.read_pixels(
+    pixels = verify.read_image(
         str(tmp_path / 'a.png'), model.data_preprocessor
     )
     assert pixels.shape == (1, 3, 70, 86)

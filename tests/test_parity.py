@@ -26,7 +26,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from projects.oneformer.models.oneformer_head import predict_masks
+from projects.oneformer.models.oneformer_head import mask_logits
 from projects.oneformer.tasks import TASKS
 from projects.oneformer.text import (
     CLIPTokenizer,
@@ -252,7 +252,7 @@ class GivenMasks:
         own = self.own_method(embeds, features)
         # The oracle repeats a mask for every head.
         given = self.given[self.calls][:: self.num_heads]
-        logits = predict_masks(embeds, features).flatten(2)
+        logits = mask_logits(embeds, features).flatten(2)
         ambiguous = (logits.abs() < AMBIGUOUS).any(-1)  # (B, Q)
         differs = (own != given).any(-1)  # (B, Q)
         assert not (differs & ~ambiguous).any()
@@ -272,7 +272,7 @@ def trace_ours(
     feats = ours.extract_feat(pictures)
     mask_features, memories = head.pixel_decoder(list(feats))
     with GivenMasks(head, attention_masks) as masks:
-        output = head.decode(head.encode(feats), tasks)
+        output = head.decode(head.pixel_features(feats), tasks)
     assert masks.calls == 9
     # Else the comparison of the masks would have had little to say.
     assert masks.ambiguous_rows < 0.05 * masks.rows
@@ -283,7 +283,7 @@ def trace_ours(
         output.queries,
         attention_masks,
         output.cls_scores,
-        [predict_masks(e, mask_features) for e in output.mask_embeds],
+        [mask_logits(e, mask_features) for e in output.mask_embeds],
     )
 
 
@@ -527,7 +527,7 @@ def test_with_the_same_random_numbers_the_matching_agrees(
         (ours_matched,) = matcher([cls_scores], [embeds], features, targets)
         torch.manual_seed(seed)
         theirs_matched = oracle.matcher(
-            predict_masks(embeds, features),
+            mask_logits(embeds, features),
             cls_scores,
             [target.masks.float() for target in targets],
             [target.labels for target in targets],

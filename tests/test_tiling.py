@@ -204,7 +204,8 @@ def test_tiles_of_a_picture_are_answered_together(
     tiled = OneFormerInferencer(config(), weights, 'cpu', tile=32, overlap=8)
     batches = []
 
-    def answer(batch: list[dict]) -> list[DetDataSample]:
+    def segment(batch, tasks, semantic_scores) -> list[DetDataSample]:
+        assert tasks == ('panoptic',) and semantic_scores
         batches.append(len(batch))
         return [
             DetDataSample(
@@ -217,7 +218,7 @@ def test_tiles_of_a_picture_are_answered_together(
             for entry in batch
         ]
 
-    monkeypatch.setattr(tiled, '_predict', answer)
+    monkeypatch.setattr(tiled, '_segment', segment)
     (sample,) = tiled(picture, tasks='panoptic', batch_size=3)
     assert batches == [3, 1]
     assert sample.pred_panoptic_seg.sem_seg.unique().tolist() == [A]

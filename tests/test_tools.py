@@ -249,7 +249,7 @@ def test_inference_writes_a_picture_per_task_and_one_json(
     [
         (['nowhere.py', 'x'], 'Config nowhere.py does not exist'),
         ([CONFIG, 'nothing.jpg'], 'nothing.jpg does not exist'),
-        ([CONFIG, 'docs/decisions'], 'holds no picture'),
+        ([CONFIG, 'docs/decisions'], 'has no image'),
     ],
 )
 def test_inference_says_which_path_is_wrong(arguments, message):
@@ -314,7 +314,7 @@ def test_the_demo_runs_on_a_folder_of_yours_and_goes_on(
     sheet = cv2.imread(str(work_dir / 'sheet.png'))
     assert sheet.shape[1] > sheet.shape[0] > 300  # 3 rows of 5 pictures
     process = tool('demo.py', *arguments, *short, 'train_cfg.max_iters=3')
-    assert 'Going on from' in process.stdout
+    assert 'Resuming from' in process.stdout
     assert 'iteration     3 of 3' in process.stdout
 
 

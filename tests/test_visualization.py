@@ -10,7 +10,7 @@ from projects.oneformer.visualization import (
     class_colors,
     draw_result,
     ground_truth_sample,
-    picture_sheet,
+    image_sheet,
 )
 
 META = dict(
@@ -260,7 +260,7 @@ def test_a_crowd_has_its_class_and_is_no_instance(id_map, segments_info):
 def test_a_sheet_has_a_column_for_each_header_and_cells_of_one_width():
     wide = np.zeros((50, 200, 3), np.uint8)
     tall = np.zeros((800, 400, 3), np.uint8)
-    sheet = picture_sheet([[wide, tall], [wide, wide]], ['a', 'b'], None, 240)
+    sheet = image_sheet([[wide, tall], [wide, wide]], ['a', 'b'], None, 240)
     gap = 10  # a 24th of the cell
     assert sheet.shape[1] == 3 * gap + 2 * 240
     black = (sheet[-gap - 1] == 0).all(-1)
@@ -273,10 +273,10 @@ def test_a_sheet_has_a_column_for_each_header_and_cells_of_one_width():
 
 def test_headers_and_footer_are_written_on_white():
     white = np.full((100, 100, 3), 255, np.uint8)
-    blank = picture_sheet([[white]], [''])
+    blank = image_sheet([[white]], [''])
     assert (blank == 255).all()
-    assert (picture_sheet([[white]], ['image']) < 255).any()
-    with_footer = picture_sheet([[white]], [''], 'a long remark ' * 20)
+    assert (image_sheet([[white]], ['image']) < 255).any()
+    with_footer = image_sheet([[white]], [''], 'a long remark ' * 20)
     assert with_footer.shape[0] > blank.shape[0]
     assert (with_footer[blank.shape[0] :] < 128).any()
     margins = with_footer[:, :16], with_footer[:, -16:]
@@ -286,4 +286,4 @@ def test_headers_and_footer_are_written_on_white():
 def test_a_row_without_a_picture_for_each_header_is_refused():
     picture = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(ValueError, match='2 pictures.*got 1 in row 1'):
-        picture_sheet([[picture, picture], [picture]], ['a', 'b'])
+        image_sheet([[picture, picture], [picture]], ['a', 'b'])

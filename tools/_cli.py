@@ -1,9 +1,12 @@
-"""What the command-line tools share: options, and how a run is set up."""
+"""Options and set-up that the command-line tools share."""
 
 import argparse
 import os
 import os.path as osp
 import sys
+
+# As in projects.oneformer.tasks, whose import would delay --help by seconds.
+TASKS = ('panoptic', 'instance', 'semantic')
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -96,13 +99,13 @@ def finish() -> None:
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
-        # One that left earlier would abort those that still talk to it.
+        # A process that ends earlier would abort those that still exchange.
         dist.barrier()
         dist.destroy_process_group()
 
 
 class _ConfigOptions(argparse.Action):
-    """mmengine's reading of options, loaded when there are any to read."""
+    """Options as mmengine parses them; imported only if there are any."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         from mmengine.config import DictAction

@@ -1,8 +1,8 @@
-"""The main job in minutes on a CPU: train once, answer three tasks.
+"""The main job in minutes on a CPU: train once, solve three tasks.
 
 Trains one small OneFormer on panoptic, instance and semantic segmentation
-together, evaluates all three in one test run and draws a sheet of pictures.
-Run it again after an interruption and it goes on where it was.
+together, evaluates all three in one test run and draws a sheet of images.
+Run it again after an interruption to resume.
 
 Example: python tools/demo.py --data my_data
 """
@@ -32,14 +32,14 @@ def parse_args() -> argparse.Namespace:
         '--data',
         type=Path,
         help='folder in the COCO panoptic layout: train/ and val/ with '
-        'pictures, annotations/panoptic_{train,val}.json and PNGs in folders '
+        'images, annotations/panoptic_{train,val}.json and PNGs in folders '
         'of that name. By default a small set is drawn for the purpose',
     )
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/demo'),
-        help='folder for data, checkpoints, log and pictures',
+        help='folder for data, checkpoints, log and drawings',
     )
     add_config_options(parser)
     return parser.parse_args()
@@ -58,7 +58,7 @@ def main() -> None:
         work_dir = work_dir / args.data.resolve().name
     work_dir.mkdir(parents=True, exist_ok=True)
     with open(work_dir / 'log.txt', 'a', buffering=1) as log:
-        with contextlib.redirect_stdout(log):  # what imports have to say
+        with contextlib.redirect_stdout(log):  # messages of imports
             config = prepare(data, work_dir, args.cfg_options)
         checkpoint = train(config, log)
         metrics = test(config, checkpoint, log)
@@ -95,7 +95,7 @@ def check_data(folder: Path) -> Path:
             if not path.exists():
                 sys.exit(
                     f'{path} does not exist. The demo reads {split}/ with '
-                    f'pictures, annotations/panoptic_{split}.json and PNGs in '
+                    f'images, annotations/panoptic_{split}.json and PNGs in '
                     f'annotations/panoptic_{split}/.'
                 )
     return folder
@@ -128,7 +128,7 @@ def prepare(data: Path, work_dir: Path, overrides: dict):
 
 
 def train(config, log) -> str:
-    """Train, or go on training, and return the last checkpoint."""
+    """Train, or resume training, and return the last checkpoint."""
     from mmengine.hooks import Hook
     from mmengine.runner import Runner, find_latest_checkpoint
 
@@ -163,7 +163,7 @@ def train(config, log) -> str:
     begun = Path(config.work_dir, 'last_checkpoint').exists()
     latest = find_latest_checkpoint(config.work_dir) if begun else None
     config.resume = latest is not None
-    begin = f'Going on from {latest}' if latest else 'Training'
+    begin = f'Resuming from {latest}' if latest else 'Training'
     print(f'{begin}: three tasks, {total} iterations')
     with contextlib.redirect_stdout(log):
         runner = Runner.from_cfg(config)
@@ -171,7 +171,7 @@ def train(config, log) -> str:
         try:
             runner.train()
         except KeyboardInterrupt:
-            sys.exit('\nInterrupted. Run the same command again to go on.')
+            sys.exit('\nInterrupted. Run the same command again to resume.')
     return str(final)
 
 
@@ -181,10 +181,12 @@ def test(config, checkpoint: str, log) -> dict[str, float]:
 
     from mmengine.runner import Runner
 
+    from projects.oneformer.inferencer import inference_model
+
     print('Evaluating panoptic, instance and semantic in one run')
     config = deepcopy(config)
     config.load_from, config.resume = checkpoint, False
-    config.model.train_cfg = None
+    config.model = inference_model(config.model)
     config.visualizer.name = 'test'  # the one of training exists by now
     with contextlib.redirect_stdout(log):
         metrics = Runner.from_cfg(config).test()
@@ -192,7 +194,7 @@ def test(config, checkpoint: str, log) -> dict[str, float]:
 
 
 def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
-    """Draw some validation pictures with truth and predictions."""
+    """Draw some validation images with ground truth and predictions."""
     import mmcv
     from mmdet.registry import DATASETS
 
@@ -203,7 +205,7 @@ def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
     from projects.oneformer.visualization import (
         draw_result,
         ground_truth_sample,
-        picture_sheet,
+        image_sheet,
     )
 
     inferencer = OneFormerInferencer(config, checkpoint)
@@ -229,7 +231,7 @@ def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
                 *(draw_result(image, sample, task, meta) for task in TASKS),
             ]
         )
-    sheet = picture_sheet(rows, ['image', 'ground truth', *TASKS])
+    sheet = image_sheet(rows, ['image', 'ground truth', *TASKS])
     mmcv.imwrite(sheet[..., ::-1], str(target))
     return target
 

@@ -1,4 +1,4 @@
-"""Segment pictures: one drawing per picture and task, one JSON of segments.
+"""Segment images: one drawing per image and task, one JSON of segments.
 
 Example: python tools/infer.py configs/oneformer_swin-l_coco.py photos/ \\
              --weights model.pth --task panoptic instance --out-dir out
@@ -10,10 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from _cli import add_config_options, load_config
+from _cli import TASKS, add_config_options, load_config
 
 EXTENSIONS = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
-TASKS = ('panoptic', 'instance', 'semantic')
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        'images', nargs='+', metavar='IMAGE_OR_FOLDER', help='pictures'
+        'images', nargs='+', metavar='IMAGE_OR_FOLDER', help='images'
     )
     parser.add_argument('--weights', required=True, help='checkpoint file')
     parser.add_argument(
@@ -32,7 +31,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=TASKS,
         default=list(TASKS),
-        help='tasks to solve; the picture goes through the backbone once',
+        help='tasks to solve; an image goes through the backbone once',
     )
     parser.add_argument(
         '--out-dir', type=Path, default=Path('outputs'), help='result folder'
@@ -41,7 +40,7 @@ def parse_args() -> argparse.Namespace:
         '--device', help='cpu, cuda, cuda:1, ...; by default a GPU if present'
     )
     parser.add_argument(
-        '--batch-size', type=int, default=1, help='pictures at a time'
+        '--batch-size', type=int, default=1, help='images at a time'
     )
     parser.add_argument(
         '--score-thr',
@@ -52,29 +51,29 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--compile',
         action='store_true',
-        help='run the model through torch.compile, for many pictures of few '
+        help='run the model through torch.compile, for many images of few '
         'sizes',
     )
     parser.add_argument(
         '--tile',
         type=int,
         metavar='SIZE',
-        help='cut large pictures into tiles of this height and width',
+        help='cut large images into tiles of this height and width',
     )
     parser.add_argument(
         '--overlap',
         type=int,
         metavar='PIXELS',
-        help='what neighbouring tiles share, by default a quarter of a tile',
+        help='overlap of neighbouring tiles, by default a quarter of a tile',
     )
     add_config_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Segment the pictures."""
+    """Segment the images."""
     args = parse_args()
-    pictures = list_pictures(args.images)
+    paths = list_images(args.images)
     config = load_config(args.config, args.cfg_options)
 
     import mmcv
@@ -96,17 +95,17 @@ def main() -> None:
         sys.exit(str(error))
     meta = inferencer.dataset_meta
     records = []
-    results = inferencer(pictures.values(), args.task, args.batch_size)
+    results = inferencer(paths.values(), args.task, args.batch_size)
     failure = None
-    for name, path in pictures.items():
+    for name, path in paths.items():
         try:
             sample = next(results)
         except (OSError, ValueError) as error:
-            failure = error  # what is done by now is written all the same
+            failure = error  # the results so far are written nonetheless
             break
         height, width = sample.ori_shape
         record = dict(file=str(path), height=height, width=width)
-        # The same reading as the model's, rotated as the file demands.
+        # Read as the model does, with the rotation in the file's EXIF.
         image = mmcv.imread(path, channel_order='rgb', backend='pillow')
         for task in args.task:
             drawing = draw_result(image, sample, task, meta, args.score_thr)
@@ -120,13 +119,13 @@ def main() -> None:
     partial = target.with_suffix('.partial')
     partial.write_text(json.dumps(content))
     os.replace(partial, target)
-    print(f'Wrote {len(records) * len(args.task)} pictures and {target}.')
+    print(f'Wrote {len(records) * len(args.task)} drawings and {target}.')
     if failure:
         sys.exit(f'Stopped: {failure}')
 
 
-def list_pictures(arguments: list[str]) -> dict[str, Path]:
-    """Return the pictures that the arguments mean, by name of the result."""
+def list_images(arguments: list[str]) -> dict[str, Path]:
+    """Return the images of files and folders, by name of the result."""
     paths = []
     for path in map(Path, arguments):
         if path.is_dir():
@@ -136,19 +135,19 @@ def list_pictures(arguments: list[str]) -> dict[str, Path]:
                 if file.suffix.lower() in EXTENSIONS
             )
             if not found:
-                sys.exit(f'{path} holds no picture ({sorted(EXTENSIONS)}).')
+                sys.exit(f'{path} has no image ({sorted(EXTENSIONS)}).')
             paths += found
         elif path.is_file():
             paths.append(path)
         else:
             sys.exit(f'{path} does not exist.')
-    pictures = {}
+    images = {}
     for path in paths:
         name, number = path.stem, 2
-        while name in pictures:  # pictures of several folders, same name
+        while name in images:  # of several folders, with the same name
             name, number = f'{path.stem}_{number}', number + 1
-        pictures[name] = path
-    return pictures
+        images[name] = path
+    return images
 
 
 if __name__ == '__main__':

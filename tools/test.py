@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def augment(config) -> None:
-    """Let the model see scales and flips of each picture (semantic only)."""
+    """Let the model see scales and flips of each image (semantic only)."""
     missing = [
         key for key in ('tta_model', 'tta_pipeline') if key not in config
     ]
@@ -66,10 +66,10 @@ def main() -> None:
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         sys.exit(f'--out {args.out} must end in .pkl or .pickle.')
     config = load_config(args.config, args.cfg_options)
+    from projects.oneformer.inferencer import inference_model
+
     config.load_from = args.checkpoint
-    # Evaluation needs no text branch, no losses and no initial weights.
-    config.model.train_cfg = None
-    config.model.backbone.init_cfg = None
+    config.model = inference_model(config.model)
     if args.tta:
         augment(config)
     if args.show_dir:

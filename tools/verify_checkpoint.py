@@ -83,31 +83,30 @@ def compute(config, weights: str, image: str) -> dict:
     from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
 
-    from projects.oneformer.models.oneformer_head import predict_masks
+    from projects.oneformer.inferencer import inference_model
+    from projects.oneformer.models.oneformer_head import mask_logits
     from projects.oneformer.weights.reader import load_weights
 
     init_default_scope(config.default_scope)
-    config.model.train_cfg = None
-    config.model.backbone.init_cfg = None
-    model = MODELS.build(config.model).eval()
+    model = MODELS.build(inference_model(config.model)).eval()
     load_weights(model, weights)
     with torch.no_grad():
-        pixels = read_pixels(image, model.data_preprocessor)
-        feats = model.extract_feat(pixels)
+        inputs = read_image(image, model.data_preprocessor)
+        feats = model.extract_feat(inputs)
         head = model.panoptic_head
-        encoded = head.encode(feats)
-        output = head.decode(encoded, ['semantic'])
-        masks = predict_masks(output.mask_embeds[-1], encoded.mask_features)
+        pixels = head.pixel_features(feats)
+        output = head.decode(pixels, ['semantic'])
+        masks = mask_logits(output.mask_embeds[-1], pixels.mask_features)
     return {
         'backbone features, stride 32': feats[-1][0, 0, :3, :3],
-        'mask features': encoded.mask_features[0, 0, :3, :3],
+        'mask features': pixels.mask_features[0, 0, :3, :3],
         'class logits': output.cls_scores[-1][0, :3, :3],
         'mask logits': masks[0, 0, :3, :3],
     }
 
 
-def read_pixels(image: str, preprocessor):
-    """Return the picture as the network sees it, (1, 3, 512, 682)."""
+def read_image(image: str, preprocessor):
+    """Return the image as the network sees it, (1, 3, 512, 682)."""
     import numpy as np
     import torch
     from mmengine.fileio import get

@@ -1,6 +1,7 @@
-"""Pictures in, results of any task out."""
+"""From images to results of any task."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from os import PathLike
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from pycocotools import mask as coco_mask
@@ -17,7 +18,7 @@ from .tasks import RESULT_FIELDS, TASKS, check_task
 from .tiling import Box, Mosaic, tile_grid
 from .weights.reader import load_weights
 
-Picture = str | PathLike | np.ndarray
+Image = str | PathLike | np.ndarray
 Step = Callable[[dict], dict]
 ANNOTATION_TRANSFORMS = (
     'LoadSegments',
@@ -29,24 +30,23 @@ ANNOTATION_TRANSFORMS = (
 
 
 class OneFormerInferencer:
-    """A model ready for pictures.
+    """A model with its test pipeline; several threads may call it.
 
     Args:
         config (str | PathLike | Config): The config that the weights were
-            trained with; its test pipeline prepares the pictures.
+            trained with; its test pipeline prepares the images.
         weights (str | PathLike): Checkpoint.
         device (str, optional): ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ... By
             default a GPU if there is one.
-        compile (bool): Run the model through ``torch.compile``. Each new size
-            of pictures takes a while, then all of that size are faster.
-        tile (int, optional): Cut pictures into tiles of this height and
-            width, each of which is a picture to the model, and join the
-            results by the rules of :mod:`projects.oneformer.tiling`. Results
-            are on the CPU then.
+        compile (bool): Run the model through ``torch.compile``. The first
+            image of each size takes a while, the others are faster.
+        tile (int, optional): Cut images into tiles of this height and width
+            and join their results by the rules of
+            :mod:`projects.oneformer.tiling`. Results are on the CPU then.
         overlap (int, optional): Pixels that neighbouring tiles share; by
             default a quarter of the tile.
         tile_score_thr (float): Instances of a tile with a lower score are
-            dropped, as the masks of all are as large as the picture.
+            dropped, as every mask has the size of the image.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -76,19 +76,15 @@ class OneFormerInferencer:
         self.tile_score_thr = tile_score_thr
         if tile is not None:
             self.overlap = tile // 4 if overlap is None else overlap
-            tile_grid(1, 1, tile, self.overlap)  # refuses what cannot be
+            tile_grid(1, 1, tile, self.overlap)  # raises if they do not fit
         if not isinstance(config, Config):
             config = Config.fromfile(config)
         init_default_scope(config.get('default_scope', 'mmdet'))
-        # Inference needs no text branch, no losses and no initial weights.
-        config.model.train_cfg = None
-        config.model.backbone.init_cfg = None
-        self.model = MODELS.build(config.model)
+        self.model = MODELS.build(inference_model(config.model))
         load_weights(self.model, str(weights))
         if device is None:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self.model.to(device).eval()
-        self.model.keep_semantic_scores = tile is not None
         if compile:
             self.model.compile_parts()
         self.dataset_meta = dict(config.model.metainfo)
@@ -109,92 +105,102 @@ class OneFormerInferencer:
 
     def __call__(
         self,
-        pictures: Picture | Iterable[Picture],
+        images: Image | Iterable[Image],
         tasks: str | Sequence[str] = TASKS,
         batch_size: int = 1,
     ) -> Iterator[DetDataSample]:
-        """Yield one data sample per picture, in their order.
+        """Yield one data sample per image, in their order.
 
         Args:
-            pictures (Picture | Iterable[Picture]): Files or arrays (BGR,
-                uint8, (H, W, 3), as OpenCV reads them). They may differ in
-                size.
-            tasks (str | Sequence[str]): Each is answered with its own task
-                token; backbone and pixel decoder run once for all.
-            batch_size (int): Pictures that go through the model together.
+            images (Image | Iterable[Image]): Files or arrays (BGR, uint8,
+                (H, W, 3), as OpenCV reads them). They may differ in size.
+            tasks (str | Sequence[str]): Each gets its own task token;
+                backbone and pixel decoder run once for all.
+            batch_size (int): Images that go through the model together.
 
         Yields:
             DetDataSample: With ``pred_panoptic_seg``, ``pred_instances`` and
-            ``pred_sem_seg``, as asked, in the size of the picture.
+            ``pred_sem_seg``, those of the tasks, in the size of the image.
 
         Raises:
             FileNotFoundError: If a file does not exist.
-            ValueError: If a picture cannot be read, or a task is unknown.
+            ValueError: If an image cannot be read, a task is unknown, or
+                there is none.
         """
-        if isinstance(pictures, str | PathLike | np.ndarray):
-            pictures = [pictures]
+        if isinstance(images, str | PathLike | np.ndarray):
+            images = [images]
         tasks = [tasks] if isinstance(tasks, str) else tasks
-        self.model.tasks = tuple(check_task(task) for task in tasks)
+        tasks = tuple(check_task(task) for task in tasks)
+        if not tasks:
+            raise ValueError(
+                f'Expected at least one task of {", ".join(TASKS)}, got none.'
+            )
         if self.tile is not None:
-            for picture in pictures:
-                yield self._predict_tiles(self._load(picture), batch_size)
+            for image in images:
+                loaded = self._load(image)
+                yield self._segment_tiles(loaded, tasks, batch_size)
             return
         batch = []
-        for picture in pictures:
-            batch.append(self._prepare(picture))
+        for image in images:
+            batch.append(self._prepare(image))
             if len(batch) == batch_size:
-                yield from self._predict(batch)
+                yield from self._segment(batch, tasks)
                 batch = []
         if batch:
-            yield from self._predict(batch)
+            yield from self._segment(batch, tasks)
 
-    def _prepare(self, picture: Picture) -> dict:
-        return self._run(picture, self._from_array, self._from_file)
+    def _prepare(self, image: Image) -> dict:
+        """Return an image as the model reads it."""
+        return self._run(image, self._from_array, self._from_file)
 
-    def _load(self, picture: Picture) -> dict:
-        """Return what the first step of the pipeline makes of a picture."""
+    def _load(self, image: Image) -> dict:
+        """Return an image after the first step of the pipeline."""
         return self._run(
-            picture,
+            image,
             self._from_array.transforms[0],
             self._from_file.transforms[0],
         )
 
     @staticmethod
-    def _run(picture: Picture, from_array: Step, from_file: Step) -> dict:
-        if isinstance(picture, np.ndarray):
-            if picture.ndim != 3 or picture.dtype != np.uint8:
+    def _run(image: Image, from_array: Step, from_file: Step) -> dict:
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.dtype != np.uint8:
                 raise ValueError(
                     'Expected an array uint8 of shape (height, width, 3), '
-                    f'got {picture.dtype} of {picture.shape}.'
+                    f'got {image.dtype} of {image.shape}.'
                 )
-            return from_array(dict(img=picture, img_id=0))
+            return from_array(dict(img=image, img_id=0))
         try:
-            return from_file(dict(img_path=str(picture), img_id=0))
+            return from_file(dict(img_path=str(image), img_id=0))
         except FileNotFoundError:
             raise
         except (OSError, AttributeError, AssertionError) as error:
             raise ValueError(
-                f'{picture} cannot be read as a picture: {error}'
+                f'{image} cannot be read as an image: {error}'
             ) from error
 
-    def _predict_tiles(self, loaded: dict, batch_size: int) -> DetDataSample:
-        """Return the joined result of the tiles of a picture."""
+    def _segment_tiles(
+        self, loaded: dict, tasks: tuple[str, ...], batch_size: int
+    ) -> DetDataSample:
+        """Return the joined result of the tiles of an image."""
         image = loaded['img']
         size = image.shape[:2]
         mosaic = Mosaic(
             *size,
             len(self.dataset_meta['classes']),
-            self.model.tasks,
+            tasks,
             self.tile_score_thr,
         )
         tiles = tile_grid(*size, self.tile, self.overlap)
         for start in range(0, len(tiles), batch_size):
             part = tiles[start : start + batch_size]
-            samples = self._predict(
+            samples = self._segment(
                 [
                     self._prepare(image[tile.box.within(Box(0, 0, *size))])
                     for tile in part
-                ]
+                ],
+                tasks,
+                semantic_scores=True,
             )
             for tile, sample in zip(part, samples, strict=True):
                 mosaic.add(tile, sample)
@@ -210,8 +216,32 @@ class OneFormerInferencer:
         return result
 
     @torch.no_grad()
-    def _predict(self, batch: list[dict]) -> list[DetDataSample]:
+    def _segment(
+        self,
+        batch: list[dict],
+        tasks: tuple[str, ...],
+        semantic_scores: bool = False,
+    ) -> list[DetDataSample]:
+        for data in batch:
+            data['data_samples'].set_metainfo(
+                dict(tasks=tasks, semantic_scores=semantic_scores)
+            )
         return self.model.test_step(pseudo_collate(batch))
+
+
+def inference_model(model: ConfigDict) -> ConfigDict:
+    """Return the config of a model without what only training needs.
+
+    That is the text branch, the losses and the initial weights of the
+    backbone.
+
+    Args:
+        model (ConfigDict): ``model`` of a config; it does not change.
+    """
+    model = deepcopy(model)
+    model.train_cfg = None
+    model.backbone.init_cfg = None
+    return model
 
 
 def describe(
@@ -220,7 +250,7 @@ def describe(
     dataset_meta: dict,
     score_thr: float = 0.3,
 ) -> list[dict]:
-    """List the segments of a result in plain types, ready for JSON.
+    """List the segments of a result in plain types for JSON.
 
     Args:
         sample (DetDataSample): With the result of ``task``.

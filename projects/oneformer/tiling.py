@@ -1,20 +1,18 @@
-"""Pictures too large for one go: tiles that overlap, and how they are joined.
+"""Large images: overlapping tiles, and how their results are joined.
 
-A tile is a picture of its own to the model. The results of all tiles make
-one result by these rules:
+The model sees each tile as an image. The results of all tiles are joined by
+these rules:
 
 - Semantic: the score maps of the tiles that show a pixel are averaged.
-- Panoptic: every pixel is taken from the tile in which it lies deepest. Two
-  things of different tiles are one if their class is the same and if, in the
-  part of the picture that both tiles show, they agree: the IoU of what
-  belongs to either is above 0.5 there.
-- Instance: the same rule joins instances, which become the union of their
-  masks with the largest of their scores. As instances of one tile may lie on
-  one another, pairs of two tiles are formed by falling IoU, each instance
-  being in one of them.
+- Panoptic: every pixel comes from the tile whose border is farthest away. Two
+  things of different tiles are one if they have the same class and their IoU,
+  within the overlap of the two tiles, is above 0.5.
+- Instance: the same rule joins instances. The result is the union of their
+  masks with the largest of their scores. As instances of one tile may
+  overlap, pairs of two tiles are formed in order of falling IoU, and each
+  instance is in one pair at most.
 
-What is joined with the same segment is one segment. Without an overlap
-nothing is joined, and what agrees by less than that stays apart.
+Joining is transitive. Tiles without an overlap join nothing.
 """
 
 import itertools
@@ -24,19 +22,23 @@ from typing import NamedTuple
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
 
-from .models.fusion_head import best_class
+from .models.fusion_head import (
+    best_class,
+    panoptic_result,
+    semantic_result,
+)
 from .models.mask_blocks import mask_boxes
 
-# Two segments agree on at most one pair above it.
+# A segment has at most one partner with an IoU above it.
 JOIN_IOU = 0.5
 
 
 class Box(NamedTuple):
-    """A part of a picture, bottom and right not included."""
+    """A part of an image, bottom and right not included."""
 
     top: int
     left: int
@@ -69,23 +71,19 @@ class Box(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """What the model sees at a time.
-
-    The cores of all tiles cover each pixel once.
-    """
+    """An input of the model; the cores of all tiles cover each pixel once."""
 
     box: Box
     core: Box
 
 
 def tile_grid(height: int, width: int, size: int, overlap: int) -> list[Tile]:
-    """Cover a picture with tiles, row by row.
+    """Cover an image with tiles, row by row.
 
     Args:
-        height (int): Of the picture.
-        width (int): Of the picture.
-        size (int): Height and width of a tile; those of the picture where it
-            is smaller.
+        height (int): Of the image.
+        width (int): Of the image.
+        size (int): Height and width of a tile, at most those of the image.
         overlap (int): Pixels that neighbours share at least.
 
     Raises:
@@ -123,11 +121,11 @@ def _spans(
 
 
 class SemanticMosaic:
-    """Averages score maps; only rows that are not yet complete are kept.
+    """Averages score maps; only incomplete rows stay in memory.
 
     Args:
-        height (int): Of the picture.
-        width (int): Of the picture.
+        height (int): Of the image.
+        width (int): Of the image.
         num_classes (int): Number of classes, K.
     """
 
@@ -154,7 +152,7 @@ class SemanticMosaic:
         return self.labels
 
     def _finish(self, row: int) -> None:
-        """Decide on all rows above this one."""
+        """Label all rows above this one."""
         count = row - self.first
         if count > 0:
             self.labels[self.first : row] = best_class(self.sums[:, :count])
@@ -163,7 +161,7 @@ class SemanticMosaic:
 
 
 class Groups:
-    """Numbers from 0, some of which mean the same."""
+    """Disjoint sets of the numbers from 0 (union-find)."""
 
     def __init__(self) -> None:
         self._parents: list[int] = []
@@ -172,17 +170,17 @@ class Groups:
         return len(self._parents)
 
     def add(self) -> int:
-        """Return a new number."""
+        """Return a new number, in a set of its own."""
         self._parents.append(len(self))
         return len(self) - 1
 
     def join(self, first: int, second: int) -> None:
-        """Let two numbers, and all that mean either, mean the same."""
+        """Join the sets of two numbers."""
         first, second = sorted((self.find(first), self.find(second)))
         self._parents[second] = first
 
     def find(self, number: int) -> int:
-        """Return the smallest number that means the same."""
+        """Return the smallest number in the set of a number."""
         while self._parents[number] != number:
             number = self._parents[number]
         return number
@@ -192,8 +190,8 @@ class PanopticMosaic:
     """Puts panoptic results side by side and joins things across borders.
 
     Args:
-        height (int): Of the picture.
-        width (int): Of the picture.
+        height (int): Of the image.
+        width (int): Of the image.
         num_classes (int): Number of classes, the code of void.
     """
 
@@ -210,7 +208,7 @@ class PanopticMosaic:
         """Add the result of a tile, (h, w); tiles come row by row.
 
         Args:
-            tile (Tile): Where it is.
+            tile (Tile): Its place.
             codes (Tensor): class + 1000 * number, stuff having number 0.
         """
         segments = codes.cpu().to(torch.int32).clone()
@@ -234,7 +232,7 @@ class PanopticMosaic:
         ]
 
     def _join(self, own: Tensor, others: Tensor) -> None:
-        """Join things of two tiles by what is in both of them."""
+        """Join things of two tiles by their masks in the overlap."""
         things = (own < 0) & (others < 0)
         pairs, counts = torch.stack([own[things], others[things]]).unique(
             dim=1, return_counts=True
@@ -272,19 +270,19 @@ class _Instance(NamedTuple):
     number: int
     label: int
     score: Tensor
-    box: Box  # of what of it there is
+    box: Box  # around its mask
     mask: Tensor  # bool, in the box
 
 
 class InstanceMosaic:
     """Collects instances of tiles and joins them across borders.
 
-    Until the end each mask takes the room of its box. The result has masks
-    as large as the picture, one for each instance.
+    Each mask is stored within its box; only the result has masks in the size
+    of the image.
 
     Args:
-        height (int): Of the picture.
-        width (int): Of the picture.
+        height (int): Of the image.
+        width (int): Of the image.
         score_thr (float): Instances of a tile with a lower score are dropped.
     """
 
@@ -301,7 +299,7 @@ class InstanceMosaic:
         """Add the instances of a tile; tiles come row by row.
 
         Args:
-            tile (Tile): Where it is.
+            tile (Tile): Its place.
             result (InstanceData): ``masks`` (N, h, w), ``labels``,
                 ``scores``.
         """
@@ -328,7 +326,7 @@ class InstanceMosaic:
     def _join(
         self, own: list[_Instance], others: list[_Instance], both: Box
     ) -> None:
-        """Join instances of two tiles by what is in both of them."""
+        """Join instances of two tiles by their masks in the overlap."""
         candidates = []
         for first, second in itertools.product(own, others):
             if first.label == second.label:
@@ -369,7 +367,7 @@ class InstanceMosaic:
 
 
 def _crop(mask: Tensor, box: Box) -> tuple[Box, Tensor]:
-    """The smallest box around a mask that fills a box, and what is in it."""
+    """Crop the mask of a tile to the smallest box around it."""
     (edges,) = mask_boxes(mask[None]).tolist()
     left, top, right, bottom = map(int, edges)
     return (
@@ -381,7 +379,7 @@ def _crop(mask: Tensor, box: Box) -> tuple[Box, Tensor]:
 
 
 def _iou_within(first: _Instance, second: _Instance, part: Box) -> float:
-    """IoU of what lies in a part of the picture; 0 if they do not meet."""
+    """IoU within a part of the image; 0 if they do not meet there."""
     meeting = first.box.common(second.box).common(part)
     if not all(meeting.size):
         return 0.0
@@ -399,11 +397,11 @@ def _iou_within(first: _Instance, second: _Instance, part: Box) -> float:
 
 
 class Mosaic:
-    """The result of a picture, made tile by tile.
+    """The result of an image, made tile by tile.
 
     Args:
-        height (int): Of the picture.
-        width (int): Of the picture.
+        height (int): Of the image.
+        width (int): Of the image.
         num_classes (int): Number of classes, K.
         tasks (Sequence[str]): Which results.
         score_thr (float): Instances of a tile with a lower score are dropped.
@@ -430,7 +428,7 @@ class Mosaic:
         """Add the results of a tile.
 
         Args:
-            tile (Tile): Where it is; tiles come row by row.
+            tile (Tile): Its place; tiles come row by row.
             sample (DetDataSample): With the results of all tasks, the
                 semantic one with its ``scores``.
         """
@@ -444,16 +442,10 @@ class Mosaic:
     def write(self, sample: DetDataSample) -> None:
         """Write the joined results, on the CPU, into a sample."""
         if self.semantic:
-            sample.pred_sem_seg = PixelData(
-                sem_seg=self.semantic.result()[None]
-            )
-            sample.pred_sem_seg.set_metainfo(dict(ignore_index=255))
+            sample.pred_sem_seg = semantic_result(self.semantic.result())
         if self.panoptic:
-            sample.pred_panoptic_seg = PixelData(
-                sem_seg=self.panoptic.result()[None]
-            )
-            sample.pred_panoptic_seg.set_metainfo(
-                dict(ignore_index=self.num_classes)
+            sample.pred_panoptic_seg = panoptic_result(
+                self.panoptic.result(), self.num_classes
             )
         if self.instance:
             sample.pred_instances = self.instance.result()

@@ -1,13 +1,13 @@
-"""Drawing results: one picture for each task, and sheets of pictures.
+"""Drawing results: one image for each task, and sheets of images.
 
 The drawing is our own. mmdet's ``DetLocalVisualizer`` puts a label at the
 centre of mass of its segment, which for stuff is often on another object,
-writes at the same size in small and large pictures, gives all things of a
-class one colour in panoptic pictures, and jitters the colours of instances
-with NumPy's global random state. Here a label lies inside its segment and
-off the other labels, grows with the picture, and the same result always
-gives the same picture. Pictures are RGB; write them with
-``mmcv.imwrite(picture[..., ::-1], path)``.
+writes at the same size in small and large images, gives all things of a class
+one colour in panoptic drawings, and jitters the colours of instances with
+NumPy's global random state. Here a label lies inside its segment and off the
+other labels, grows with the image, and the same result always gives the same
+drawing. Drawings are RGB; write them with
+``mmcv.imwrite(drawing[..., ::-1], path)``.
 """
 
 import textwrap
@@ -28,14 +28,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .tasks import RESULT_FIELDS, check_task
 
-# Smaller pictures are enlarged to about this, so that labels fit on them.
+# Smaller images are enlarged to about this, so that labels fit on them.
 SMALL_SIDE = 512
 # How far the things of one class go towards white or (negative) black.
 TINTS = (0.0, 0.4, -0.35, 0.2, -0.2)
 
 
 class Region(NamedTuple):
-    """Something to draw.
+    """A region to draw.
 
     Attributes:
         mask (np.ndarray): Its pixels, bool (H, W).
@@ -55,7 +55,7 @@ def draw_result(
     dataset_meta: dict,
     score_thr: float = 0.3,
 ) -> np.ndarray:
-    """Draw what was predicted for one image and one task.
+    """Draw the result of one image and one task.
 
     Args:
         image (np.ndarray): RGB uint8, (H, W, 3).
@@ -68,7 +68,7 @@ def draw_result(
               (N, ) in 0 to 1;
             - 'semantic': ``pred_sem_seg.sem_seg`` (1, H, W), the class.
 
-            In the two maps a class that ``dataset_meta`` does not name is
+            In the two maps a class without a name in ``dataset_meta`` is
             void.
         task (str): One of ``TASKS``.
         dataset_meta (dict): ``classes``, the names, and optionally
@@ -104,10 +104,10 @@ def draw_result(
 def ground_truth_sample(
     id_map: np.ndarray, segments_info: Iterable[dict], num_classes: int
 ) -> DetDataSample:
-    """Put a panoptic annotation where :func:`draw_result` looks for results.
+    """Return a panoptic annotation in the fields of results, for drawing.
 
-    A crowd is a segment of the panoptic picture and has its class in the
-    semantic one, but is no instance.
+    A crowd is a segment of the panoptic map and has its class in the semantic
+    map, but is no instance.
 
     Args:
         id_map (np.ndarray): Segment ids, (H, W).
@@ -147,34 +147,34 @@ def ground_truth_sample(
     return sample
 
 
-def picture_sheet(
+def image_sheet(
     rows: Sequence[Sequence[np.ndarray]],
     headers: Sequence[str],
     footer: str | None = None,
     cell_width: int = 384,
 ) -> np.ndarray:
-    """Lay pictures out in columns with headers, on white.
+    """Lay images out in columns with headers, on white.
 
     Args:
-        rows (Sequence[Sequence[np.ndarray]]): RGB uint8 pictures of any
+        rows (Sequence[Sequence[np.ndarray]]): RGB uint8 images of any
             size, one for each column.
-        headers (Sequence[str]): What the columns show.
-        footer (str, optional): A remark below the pictures.
-        cell_width (int): Width that all pictures are scaled to.
+        headers (Sequence[str]): Titles of the columns.
+        footer (str, optional): A remark below the images.
+        cell_width (int): Width that all images are scaled to.
 
     Returns:
         np.ndarray: The sheet, RGB uint8.
 
     Raises:
-        ValueError: If a row has not one picture for each header.
+        ValueError: If a row has not one image for each header.
     """
     for index, row in enumerate(rows):
         if len(row) != len(headers):
             raise ValueError(
-                f'Expected {len(headers)} pictures in each row, one for each '
+                f'Expected {len(headers)} images in each row, one for each '
                 f'header, got {len(row)} in row {index}.'
             )
-    cells = [[_fit_width(picture, cell_width) for picture in r] for r in rows]
+    cells = [[_fit_width(image, cell_width) for image in r] for r in rows]
     gap, font = cell_width // 24, _font(cell_width // 16)
     line_height = round(1.5 * font.size)
     width = gap + len(headers) * (cell_width + gap)
@@ -211,7 +211,7 @@ def picture_sheet(
 def class_colors(
     num_classes: int, palette: Sequence[Sequence[int]] = ()
 ) -> np.ndarray:
-    """Colours for the classes, made up where the palette has none.
+    """Colours of the classes, generated where the palette has none.
 
     Args:
         num_classes (int): Number of classes.
@@ -325,14 +325,14 @@ def _draw_regions(image: np.ndarray, regions: list[Region]) -> np.ndarray:
     kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
     for mask, color, _ in regions:
         canvas[mask] = canvas[mask] // 2 + (color / 2).astype(np.uint8)
-        # Beyond the picture's border nothing erodes, so no line is there.
+        # Nothing erodes at the border of the image, so no line is there.
         inside = cv2.erode(mask.astype(np.uint8), kernel).astype(bool)
         canvas[mask & ~inside] = color + 0.7 * (255 - color)
     return _write_labels(canvas, regions)
 
 
-def _enlarge(picture: np.ndarray, factor: int) -> np.ndarray:
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+def _enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _write_labels(canvas: np.ndarray, regions: list[Region]) -> np.ndarray:
@@ -340,8 +340,8 @@ def _write_labels(canvas: np.ndarray, regions: list[Region]) -> np.ndarray:
 
     A region with less than a quarter of the area of its label has none.
     """
-    picture = Image.fromarray(canvas)
-    pen = ImageDraw.Draw(picture)
+    drawing = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(drawing)
     font = _font(round(20 * (max(canvas.shape) / SMALL_SIDE) ** 0.5))
     pad = font.size // 5
     taken: list[tuple[int, int, int, int]] = []
@@ -357,7 +357,7 @@ def _write_labels(canvas: np.ndarray, regions: list[Region]) -> np.ndarray:
         pen.rounded_rectangle(box, radius=pad, fill=dark)
         middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         pen.text(middle, text, 'white', font, anchor='mm')
-    return np.asarray(picture)
+    return np.asarray(drawing)
 
 
 def _place_label(
@@ -386,16 +386,16 @@ def _place_label(
     return x1, y1, x1 + width, y1 + height
 
 
-def _fit_width(picture: np.ndarray, width: int) -> np.ndarray:
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    # Pixels of small pictures stay pixels, large pictures get no moire.
-    smaller = width < picture.shape[1]
+def _fit_width(image: np.ndarray, width: int) -> np.ndarray:
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    # Pixels of small images stay pixels, large images get no moire.
+    smaller = width < image.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_NEAREST
-    return cv2.resize(picture, (width, height), interpolation=method)
+    return cv2.resize(image, (width, height), interpolation=method)
 
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that matplotlib brings along, in pixels."""
+    """matplotlib's own font, in pixels."""
     folder = Path(matplotlib.get_data_path(), 'fonts', 'ttf')
     return ImageFont.truetype(str(folder / 'DejaVuSans.ttf'), size)

@@ -1,7 +1,6 @@
 """The command, as a user gives it, and the page about it."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,7 +19,6 @@ def tool(*arguments):
     return subprocess.run(
         [sys.executable, TOOL, *map(str, arguments)],
         cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
         capture_output=True,
         text=True,
         timeout=120,

@@ -203,9 +203,9 @@ def test_panoptic_leaves_out_of_a_block_only_who_has_no_part_in_it():
         result.sem_seg[0].numpy()[~doubtful], expected[~doubtful]
     )
 
-    masks = MaskBlocks(mask_preds, BLOBS, side=16)
+    blocks = MaskBlocks(mask_preds, BLOBS, side=16)
     queries = torch.arange(len(mask_preds))
-    matters = may_matter(torch.ones(len(queries)), queries, masks)
+    matters = may_matter(torch.ones(len(queries)), queries, blocks)
     assert matters.any(0).all()  # someone wins every pixel
     assert matters.float().mean() < 0.3
 

@@ -51,7 +51,7 @@ def plain(masks: Tensor, meta: dict, rescale: bool = True) -> Tensor:
 def put_together(blocks: MaskBlocks, *queries: Tensor) -> Tensor:
     """Return whole masks; NaN where no block is."""
     whole = None
-    for block in blocks.blocks:
+    for block in blocks:
         logits = blocks.logits(block, *queries)
         if whole is None:
             whole = torch.full((len(logits), *blocks.size), float('nan'))
@@ -115,14 +115,14 @@ def test_no_logit_of_a_block_is_beyond_its_bounds(meta, side):
     blocks = MaskBlocks(masks, meta, side=side)
     found = [
         torch.stack(blocks.logits(block).flatten(1).aminmax(dim=1))
-        for block in blocks.blocks
+        for block in blocks
     ]
     least, greatest = torch.stack(found, 2)
-    assert (blocks.least() <= least).all()
-    assert (blocks.greatest() >= greatest).all()
+    assert (blocks.lower_bounds() <= least).all()
+    assert (blocks.upper_bounds() >= greatest).all()
     # Not only safe, but of use: they are those of what is nearby.
-    assert blocks.greatest()[0].eq(greatest[0]).all()
-    assert blocks.least().shape == (3, len(blocks.blocks))
+    assert blocks.upper_bounds()[0].eq(greatest[0]).all()
+    assert blocks.lower_bounds().shape == (3, len(list(blocks)))
 
 
 def test_bounds_are_those_of_the_neighbourhood_of_a_block():
@@ -133,8 +133,8 @@ def test_bounds_are_those_of_the_neighbourhood_of_a_block():
     )
     # Two by two blocks; the pixel is in the one at the top right.
     blocks = MaskBlocks(masks, meta, side=16)
-    assert blocks.greatest().tolist() == [[0, 5, 0, 0]]
-    assert blocks.least().tolist() == [[0, 0, 0, 0]]
+    assert blocks.upper_bounds().tolist() == [[0, 5, 0, 0]]
+    assert blocks.lower_bounds().tolist() == [[0, 0, 0, 0]]
 
 
 def test_blocks_without_queries_are_left_out():
@@ -143,15 +143,15 @@ def test_blocks_without_queries_are_left_out():
     )
     blocks = MaskBlocks(torch.zeros(3, 2, 3), meta, side=8)
     active = torch.tensor([[True, False], [False, False], [True, False]])
-    ((block, queries),) = blocks.taking_part(active)
+    ((block, queries),) = blocks.active_blocks(active)
     assert isinstance(block, Block)
     assert block.place == (slice(0, 8), slice(0, 8))
     assert queries.tolist() == [0, 2]
     assert [
         (block.place[1], queries.tolist())
-        for block, queries in blocks.taking_part(~active)
+        for block, queries in blocks.active_blocks(~active)
     ] == [(slice(0, 8), [1]), (slice(8, 12), [0, 1, 2])]
-    assert blocks.taking_part(active[:0]) == []
+    assert blocks.active_blocks(active[:0]) == []
 
 
 def test_boxes_are_as_small_as_the_masks_allow():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from projects.oneformer.models import OneFormerHead
-from projects.oneformer.models.oneformer_head import predict_masks
+from projects.oneformer.models.oneformer_head import mask_logits
 from tests.model_configs import (
     METAINFO,
     NUM_CLASSES,
@@ -70,7 +70,7 @@ def test_there_is_a_prediction_before_the_first_layer_and_after_each(head):
 
 @torch.no_grad()
 def test_the_first_prediction_is_that_of_the_initial_queries(head):
-    pixels = head.encode(make_feats())
+    pixels = head.pixel_features(make_feats())
     output = head.decode(pixels, TASKS)
     queries = head.decoder.post_norm(output.queries)
     torch.testing.assert_close(output.cls_scores[0], head.cls_embed(queries))
@@ -79,7 +79,7 @@ def test_the_first_prediction_is_that_of_the_initial_queries(head):
 
 @torch.no_grad()
 def test_the_last_initial_query_is_the_normalised_task_token(head):
-    output = head.decode(head.encode(make_feats()), TASKS)
+    output = head.decode(head.pixel_features(make_feats()), TASKS)
     token = head.decoder.post_norm(head.task_token(TASKS))
     torch.testing.assert_close(output.queries[:, -1], token)
 
@@ -87,9 +87,9 @@ def test_the_last_initial_query_is_the_normalised_task_token(head):
 @torch.no_grad()
 def test_autocast_leaves_the_task_query_alone(head):
     feats = make_feats()
-    expected = head.decode(head.encode(feats), TASKS).queries[:, -1]
+    expected = head.decode(head.pixel_features(feats), TASKS).queries[:, -1]
     with torch.autocast('cpu', torch.bfloat16):
-        found = head.decode(head.encode(feats), TASKS).queries[:, -1]
+        found = head.decode(head.pixel_features(feats), TASKS).queries[:, -1]
     assert found.equal(expected)
 
 
@@ -103,7 +103,7 @@ def test_layers_look_at_the_levels_in_turn_the_coarsest_first(head):
         )
         for layer in head.decoder.layers
     ]
-    pixels = head.encode(make_feats())
+    pixels = head.pixel_features(make_feats())
     head.decode(pixels, TASKS)
     for handle in handles:
         handle.remove()
@@ -120,7 +120,7 @@ def test_layers_look_at_the_levels_in_turn_the_coarsest_first(head):
 def test_memories_are_the_decoded_maps_plus_the_level(head):
     feats = make_feats()
     _, maps = head.pixel_decoder(list(feats))
-    memories = head.encode(feats).memories
+    memories = head.pixel_features(feats).memories
     for i, level_map in enumerate(maps):
         expected = level_map + head.level_embed.weight[i][:, None, None]
         torch.testing.assert_close(
@@ -130,9 +130,9 @@ def test_memories_are_the_decoded_maps_plus_the_level(head):
 
 @torch.no_grad()
 def test_attention_is_blocked_where_the_resized_mask_is_below_half(head):
-    pixels = head.encode(make_feats())
+    pixels = head.pixel_features(make_feats())
     embeds = torch.randn(2, NUM_QUERIES, WIDTH)
-    masks = predict_masks(embeds, pixels.mask_features)  # (2, Q, 16, 24)
+    masks = mask_logits(embeds, pixels.mask_features)  # (2, Q, 16, 24)
     for level_masks in pixels.level_masks:
         resized = F.interpolate(
             masks, level_masks.shape[-2:], mode='bilinear', align_corners=False
@@ -160,7 +160,7 @@ def test_a_query_without_foreground_attends_everywhere(head):
 
 
 def test_attention_masks_pass_no_gradient(head):
-    pixels = head.encode(make_feats())
+    pixels = head.pixel_features(make_feats())
     assert not any(masks.requires_grad for masks in pixels.level_masks)
     assert pixels.mask_features.requires_grad
 
@@ -197,7 +197,7 @@ def test_the_contrastive_loss_ties_initial_queries_to_the_texts(
     monkeypatch.setattr(head.contrastive_loss, 'forward', contrastive_loss)
     head.loss(feats, samples)
     ((queries, texts),) = seen
-    output = head.decode(head.encode(feats), [s.task for s in samples])
+    output = head.decode(head.pixel_features(feats), [s.task for s in samples])
     torch.testing.assert_close(queries, output.queries)
     expected = head.text_mapper(
         [['a photo with a wall', 'a photo with a cat', 'a photo with a car']]

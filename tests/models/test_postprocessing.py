@@ -33,6 +33,14 @@ def one_row_masks(rows: list[list[float]]) -> Tensor:
     return torch.tensor(rows).logit()[:, None]
 
 
+def semantic_scores(
+    head: OneFormerFusionHead, cls_scores: Tensor, masks: Tensor, meta: dict
+) -> Tensor:
+    """Return the scores behind a semantic result, (K, H, W)."""
+    meta = dict(meta, semantic_scores=True)
+    return head('semantic', cls_scores, masks, meta).scores
+
+
 def masks_of(logits: Tensor, side: int) -> MaskBlocks:
     """Return the blocks of masks that have the size of the picture."""
     size = logits.shape[1:]
@@ -140,7 +148,7 @@ def test_semantic_pixels_worked_out_by_hand():
     head = OneFormerFusionHead(2, [])
     meta = dict(batch_input_shape=(1, 3), img_shape=(1, 3), ori_shape=(1, 3))
     torch.testing.assert_close(
-        head.semantic_scores(cls_scores, masks, meta),
+        semantic_scores(head, cls_scores, masks, meta),
         torch.tensor([[[0.37, 0.16, 0.008]], [[0.35, 0.29, 0.005]]]),
     )
     # No pixel is void, not even the last.
@@ -277,7 +285,7 @@ def test_semantic_follows_the_rules(meta, classes, seed):
         for label in range(num_classes):
             scores[label] += row[label] * sigmoid(mask)
     head = OneFormerFusionHead(num_classes, things)
-    found = head.semantic_scores(cls_scores, mask_preds, meta)
+    found = semantic_scores(head, cls_scores, mask_preds, meta)
     np.testing.assert_allclose(found.numpy(), scores, rtol=0, atol=ROUNDING)
     labels = head('semantic', cls_scores, mask_preds, meta).sem_seg[0]
     ranked = np.sort(scores, 0)
@@ -390,8 +398,11 @@ def test_probabilities_that_products_would_make_denormal_are_none():
     meta = dict.fromkeys(
         ('batch_input_shape', 'img_shape', 'ori_shape'), (1, 1)
     )
-    scores = OneFormerFusionHead(3, []).semantic_scores(
-        cls_scores, torch.full((1, 1, 1), 50.0), meta
+    scores = semantic_scores(
+        OneFormerFusionHead(3, []),
+        cls_scores,
+        torch.full((1, 1, 1), 50.0),
+        meta,
     )
     assert scores[1].item() == 0
     assert scores[2].item() == pytest.approx(np.exp(-30) / 2)

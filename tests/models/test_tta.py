@@ -11,6 +11,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
 from PIL import Image
 
 from projects.oneformer.models import OneFormerTTA
@@ -112,13 +113,27 @@ def scores_by_hand(
     pixels = np.asarray(image)[:, ::-1] if flip else np.asarray(image)
     inputs = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
     sample = DetDataSample(
-        metainfo=dict(img_shape=pixels.shape[:2], ori_shape=(height, width))
+        metainfo=dict(
+            img_shape=pixels.shape[:2],
+            ori_shape=(height, width),
+            task='semantic',
+            semantic_scores=True,
+        )
     )
     data = model.data_preprocessor(
         dict(inputs=[inputs], data_samples=[sample])
     )
-    (scores,) = model.semantic_scores(data['inputs'], data['data_samples'])
+    (found,) = model.predict(data['inputs'], data['data_samples'])
+    scores = found.pred_sem_seg.scores
     return scores.flip(2) if flip else scores
+
+
+def with_scores(samples: list, scores: torch.Tensor) -> list:
+    """Return samples as a model with these semantic scores does."""
+    for sample, own in zip(samples, scores, strict=True):
+        assert sample.task == 'semantic' and sample.semantic_scores
+        sample.pred_sem_seg = PixelData(scores=own)
+    return samples
 
 
 def test_the_sum_over_augmentations_decides(model, monkeypatch):
@@ -132,8 +147,8 @@ def test_the_sum_over_augmentations_decides(model, monkeypatch):
     )
     monkeypatch.setattr(
         model,
-        'semantic_scores',
-        lambda inputs, samples: list(torch.tensor(next(maps))),
+        'predict',
+        lambda inputs, samples: with_scores(samples, torch.tensor(next(maps))),
     )
     image = torch.zeros(3, 4, 12, dtype=torch.uint8)
     result, other = OneFormerTTA(model).test_step(
@@ -150,7 +165,7 @@ def test_the_sum_over_augmentations_decides(model, monkeypatch):
     assert result.pred_sem_seg.sem_seg.tolist() == [[[0, 1, 1]]]
     # Sums 1 2 1 and 1 0 0.5; of equal ones the first class.
     assert other.pred_sem_seg.sem_seg.tolist() == [[[0, 0, 0]]]
-    assert 'semantic_scores' not in result
+    assert 'scores' not in result.pred_sem_seg
 
 
 @torch.no_grad()
@@ -164,7 +179,7 @@ def test_merged_maps_are_those_of_the_augmentations_added_up(model, picture):
         )
     ]
     (merged,) = tta.merge_preds(list(zip(*scored, strict=True)))
-    average = merged.semantic_scores.scores / 4
+    average = merged.pred_sem_seg.scores / 4
     expected = sum(
         scores_by_hand(model, picture, short, flip) / 4
         for short in (48, 64)
@@ -217,7 +232,7 @@ def test_one_scale_without_flip_is_the_plain_prediction(model, picture):
 def test_a_flipped_picture_is_turned_back(model, monkeypatch, direction, axes):
     # A model that reads the classes off the colours of the picture.
     monkeypatch.setattr(
-        model, 'semantic_scores', lambda inputs, samples: list(inputs)
+        model, 'predict', lambda inputs, samples: with_scores(samples, inputs)
     )
     image = torch.randint(0, 256, (3, 32, 64)).byte()
     samples = [augmented_sample(), augmented_sample(direction)]

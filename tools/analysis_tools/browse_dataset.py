@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from _cli import add_config_options, load_config  # noqa: E402
+from _cli import TASKS, add_config_options, load_config  # noqa: E402
 
 if TYPE_CHECKING:
     import numpy as np
     from mmdet.structures import DetDataSample
 
-TASKS = ('panoptic', 'instance', 'semantic')
 SPLITS = ('train', 'val', 'test')
 CELL_WIDTH = 512
 
@@ -266,7 +265,7 @@ def draw_sheet(
     Returns:
         np.ndarray: RGB uint8.
     """
-    from projects.oneformer.visualization import picture_sheet
+    from projects.oneformer.visualization import image_sheet
 
     first = samples[0]
     rows, columns = content_size(samples)
@@ -278,7 +277,7 @@ def draw_sheet(
         headers.append(f'{sample.task}: {count} mask{"s" * (count != 1)}')
         pictures.append(draw_masks(sample, dataset_meta, (rows, columns)))
         texts.append(text_panel(text_lines(sample.data_sample, num_slots)))
-    return picture_sheet([pictures, texts], headers, cell_width=CELL_WIDTH)
+    return image_sheet([pictures, texts], headers, cell_width=CELL_WIDTH)
 
 
 def content_size(samples: Sequence[TaskSample]) -> tuple[int, int]:

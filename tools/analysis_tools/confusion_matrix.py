@@ -1,7 +1,7 @@
 """Draw which class the semantic result takes for which.
 
-Writes a picture and a table: rows are the ground truth, columns the
-prediction. The picture shows percent of the pixels of a row, the table
+Writes a figure and a table: rows are the ground truth, columns the
+prediction. The figure shows percent of the pixels of a row, the table
 pixels.
 
 Examples:
@@ -66,10 +66,10 @@ def main() -> None:
 
 def run_model(config, args: argparse.Namespace):
     """Test a model on the semantic task; return the metric."""
+    from projects.oneformer.inferencer import inference_model
+
     config.load_from = args.source
-    # Evaluation needs no text branch, no losses and no initial weights.
-    config.model.train_cfg = None
-    config.model.backbone.init_cfg = None
+    config.model = inference_model(config.model)
     config.model.test_cfg = dict(
         config.model.get('test_cfg') or {}, tasks='semantic'
     )
@@ -80,7 +80,7 @@ def run_model(config, args: argparse.Namespace):
 
 
 def read_predictions(config, path: str):
-    """Evaluate predictions that were written before; return the metric."""
+    """Evaluate saved predictions; return the metric."""
     from mmdet.registry import DATASETS
     from mmengine.fileio import load
     from mmengine.registry import init_default_scope
@@ -104,7 +104,7 @@ def read_predictions(config, path: str):
 
 
 def write_matrix(stem: str, confusion, classes: list[str]) -> None:
-    """Write the picture and the table.
+    """Write the figure and the table.
 
     Args:
         stem (str): Path without ending.
@@ -156,7 +156,7 @@ def draw_matrix(confusion, rows: list[str], columns: list[str]) -> bytes:
     figure = pyplot.figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))  # names and bar lie outside
     colors = matplotlib.colormaps['Blues'].with_extremes(bad='lightgrey')
-    # By the square root, so that rare confusions are seen, too.
+    # By the square root, so that rare confusions are visible.
     norm = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=100)
     image = axes.imshow(share, cmap=colors, norm=norm)
     axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=font)

@@ -1,8 +1,8 @@
-"""Ask one model with each task token, and measure everything each time.
+"""Measure all metrics with each task token.
 
 Prints PQ, AP and mIoU by task token. The three results of a row are all made
-from the queries of its token; the numbers to quote, measured with the token
-that belongs to the metric, are marked. Backbone and pixel decoder run once.
+from the queries of its token. A star marks the numbers to quote, those
+measured with the token of the metric. Backbone and pixel decoder run once.
 
 Example:
   task_dynamics.py configs/oneformer_swin-t_coco.py model.pth
@@ -41,11 +41,10 @@ def main() -> None:
     from mmengine.logging import print_log
 
     from projects.oneformer.evaluation.result_files import write_json
+    from projects.oneformer.inferencer import inference_model
 
     config.load_from = args.checkpoint
-    # Evaluation needs no text branch, no losses and no initial weights.
-    config.model.train_cfg = None
-    config.model.backbone.init_cfg = None
+    config.model = inference_model(config.model)
     runner = build_runner(config, args)
     metrics = evaluate_tokens(runner)
     print_log(dynamics_table(metrics), logger='current')
@@ -58,11 +57,11 @@ def evaluate_tokens(runner) -> dict[str, dict[str, float]]:
     """Return all metrics of the test set, for each task token.
 
     Args:
-        runner (Runner): Of a config with test set and evaluator; what the
-            model is asked for is ``test_cfg.tasks``.
+        runner (Runner): Of a config with test set and evaluator; results are
+            those of ``test_cfg.tasks``.
 
     Returns:
-        dict[str, dict[str, float]]: Task token to what the evaluator finds.
+        dict[str, dict[str, float]]: Task token to metrics.
     """
     import torch
     from mmengine.model import is_model_wrapper
@@ -81,7 +80,7 @@ def evaluate_tokens(runner) -> dict[str, dict[str, float]]:
         evaluators[token].dataset_meta = loop.dataloader.dataset.metainfo
     for number, data in enumerate(loop.dataloader, 1):
         with torch.no_grad(), autocast(enabled=loop.fp16):
-            for token, samples in predict_tokens(model, data):
+            for token, samples in results_by_token(model, data):
                 # Before the next token replaces the results.
                 evaluators[token].process(samples, data)
         if number % 50 == 0:
@@ -96,35 +95,26 @@ def evaluate_tokens(runner) -> dict[str, dict[str, float]]:
     }
 
 
-def predict_tokens(model, data: dict):
-    """Ask a model with each token in turn for the results of its tasks.
+def results_by_token(model, data: dict):
+    """Segment a batch with each task token in turn.
 
     Args:
-        model (OneFormer): The model.
+        model (OneFormer): The model; results are those of its tasks.
         data (dict): A batch of the data loader.
 
     Yields:
         tuple[str, list]: The token, and the samples of the batch with the
         results made with it. They are the same samples each time.
     """
-    from projects.oneformer.models.oneformer_head import predict_masks
-    from projects.oneformer.tasks import RESULT_FIELDS, TASKS
+    from projects.oneformer.tasks import TASKS
 
     data = model.data_preprocessor(data, False)
-    samples = data['data_samples']
-    pixels = model.panoptic_head.encode(model.extract_feat(data['inputs']))
+    pixels = model.pixel_features(data['inputs'])
     for token in TASKS:
-        output = model.panoptic_head.decode(pixels, [token] * len(samples))
-        masks = predict_masks(output.mask_embeds[-1], pixels.mask_features)
-        for sample, *prediction in zip(
-            samples, output.cls_scores[-1], masks, strict=True
-        ):
-            for task in model.tasks:
-                result = model.panoptic_fusion_head(
-                    task, *prediction, sample.metainfo
-                )
-                setattr(sample, RESULT_FIELDS[task], result)
-        yield token, samples
+        model.segment(
+            pixels, data['data_samples'], [token], results=model.tasks
+        )
+        yield token, data['data_samples']
 
 
 def dynamics_table(metrics: dict[str, dict[str, float]]) -> str:

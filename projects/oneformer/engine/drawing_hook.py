@@ -15,16 +15,16 @@ from ..visualization import draw_result
 
 @HOOKS.register_module()
 class ResultDrawingHook(Hook):
-    """Write a picture for every test picture and task that was asked.
+    """Write a drawing for every test image and every task with a result.
 
-    They are named ``{picture}_{id}_{task}.png``, so that of two pictures of
-    one name none overwrites the other; an id that is the name is left out.
+    They are named ``{image}_{id}_{task}.png``, so that of two images of one
+    name none overwrites the other; an id equal to the name is omitted.
 
     Args:
         out_dir (str): Folder of the drawings.
         score_thr (float): Instances with a lower score are not drawn.
         backend_args (dict, optional): File backend of mmengine, to read the
-            pictures.
+            images.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ResultDrawingHook(Hook):
         """Draw the results of a batch."""
         meta = runner.test_evaluator.dataset_meta
         for sample in outputs:
-            # The same reading as the model's, rotated as the file demands.
+            # Read as the model does, with the rotation in the file's EXIF.
             image = mmcv.imread(
                 sample.img_path,
                 channel_order='rgb',
@@ -56,7 +56,7 @@ class ResultDrawingHook(Hook):
             )
             name = Path(str(sample.img_id)).name
             stem = Path(sample.img_path).stem
-            if name != stem:  # pictures of one name in several folders
+            if name != stem:  # several folders have images of one name
                 stem = f'{stem}_{name}'
             for task, field in RESULT_FIELDS.items():
                 if field in sample:

@@ -1,4 +1,4 @@
-"""Look for contradictions between model and data before the first step."""
+"""Check that model and data fit each other before the first step."""
 
 import logging
 from collections.abc import Iterable
@@ -21,25 +21,24 @@ _MAX_NAMED = 5  # examples in a message
 
 @HOOKS.register_module()
 class PreflightHook(Hook):
-    """Compare model and data, and keep the trained tasks in checkpoints.
+    """Compare model and data, and save the trained tasks in checkpoints.
 
-    Before a run it refuses
+    Before a run it raises an error for
 
     - classes of a dataset that are not those of the model, in names or order,
     - a training set that supervises none of the tasks that are drawn,
-    - a metric whose task the model is not asked, or whose ground truth the
-      annotation does not have;
+    - a metric whose task is not among those of the model, or whose ground
+      truth the annotation does not have;
 
     and warns, with counts, of
 
-    - pictures with more objects than queries, of which some cannot be
-      matched: those that fit worst are left out,
-    - pictures with more objects than text slots: in the order of the classes
-      the last texts are left out,
-    - class names that make more than 77 tokens, which are cut.
+    - images with more objects than queries: the worst matches are dropped,
+    - images with more objects than text slots: the last texts, in the order
+      of the classes, are dropped,
+    - class names of more than 77 tokens, which are truncated.
 
     Raises:
-        ValueError: If something is refused.
+        ValueError: For the errors above.
     """
 
     priority = 'VERY_HIGH'
@@ -62,21 +61,21 @@ class PreflightHook(Hook):
                 check_classes(part, model.class_names, f'{name}_dataloader')
                 if name == 'train':
                     check_tasks(part)
-                    warn_of_crowded_pictures(part, model)
+                    warn_of_crowded_images(part, model)
                     warn_of_long_texts(part)
                 else:
                     metrics = loop.evaluator.metrics
                     check_metrics(part, metrics, model.tasks, name)
 
     def before_train(self, runner: Runner) -> None:
-        """Note the tasks that the data supervises."""
+        """Record the tasks that the data supervises."""
         self.tasks = trained_tasks(runner.train_dataloader.dataset)
         model = unwrap(runner.model)
         if self.tasks and model is not None:
             model.trained_tasks = self.tasks
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the trained tasks in the checkpoint."""
+        """Save the trained tasks in the checkpoint."""
         if self.tasks:
             checkpoint['meta']['tasks'] = list(self.tasks)
 
@@ -123,7 +122,7 @@ def drawn_tasks(dataset: SegmentsDataset) -> set[str]:
 def trained_tasks(dataset) -> tuple[str, ...]:
     """Return the tasks that a training dataset has samples of.
 
-    It is empty if the dataset is none of this package.
+    It is empty for datasets of other packages.
     """
     drawn = [drawn_tasks(part) for part in parts_of(dataset)]
     tasks = set().union(*drawn)
@@ -131,7 +130,7 @@ def trained_tasks(dataset) -> tuple[str, ...]:
 
 
 def check_tasks(dataset: SegmentsDataset) -> None:
-    """Refuse a training set of which no sample could be drawn."""
+    """Raise an error for a training set without any task to draw."""
     if not drawn_tasks(dataset):
         raise ValueError(
             f'The annotation {dataset.source} supervises {dataset.tasks}, and '
@@ -143,7 +142,7 @@ def check_tasks(dataset: SegmentsDataset) -> None:
 def check_classes(
     dataset: SegmentsDataset, expected: tuple[str, ...], where: str
 ) -> None:
-    """Refuse a dataset whose classes are not those of the model."""
+    """Raise an error if the classes are not those of the model."""
     found = tuple(dataset.metainfo['classes'])
     if found == tuple(expected):
         return
@@ -168,15 +167,15 @@ def check_classes(
 def check_metrics(
     dataset: SegmentsDataset,
     metrics: Iterable,
-    asked: tuple[str, ...],
+    tasks: tuple[str, ...],
     split: str,
 ) -> None:
-    """Refuse a metric without result or without ground truth.
+    """Raise an error for a metric without result or without ground truth.
 
     Args:
-        dataset (SegmentsDataset): What the metrics are measured on.
-        metrics (Iterable): Metrics; their prefix tells their task.
-        asked (tuple[str, ...]): Tasks that the model is asked.
+        dataset (SegmentsDataset): Of the metrics.
+        metrics (Iterable): Metrics; their prefix is their task.
+        tasks (tuple[str, ...]): Tasks of the model.
         split (str): ``val`` or ``test``.
     """
     for metric in metrics:
@@ -184,11 +183,11 @@ def check_metrics(
         if task not in TASKS:
             continue
         name = f'{type(metric).__name__} of {split}_evaluator'
-        if task not in asked:
+        if task not in tasks:
             raise ValueError(
-                f'{name} measures the {task} task, which the model is not '
-                f"asked: add '{task}' to model.test_cfg.tasks, which is "
-                f'{list(asked)}, or remove the metric.'
+                f'{name} measures the {task} task, which the model does not '
+                f"solve: add '{task}' to model.test_cfg.tasks, which is "
+                f'{list(tasks)}, or remove the metric.'
             )
         has_own_truth = getattr(metric, 'format_only', False) or getattr(
             metric, 'ann_file', None
@@ -203,10 +202,8 @@ def check_metrics(
             )
 
 
-def warn_of_crowded_pictures(
-    dataset: SegmentsDataset, model: OneFormer
-) -> None:
-    """Warn of pictures with more objects than the model can tell."""
+def warn_of_crowded_images(dataset: SegmentsDataset, model: OneFormer) -> None:
+    """Warn of images with more objects than queries or text slots."""
     head = model.panoptic_head
     slots = (
         ('queries', len(head.query_embed.weight), 'cannot all be matched'),
@@ -222,7 +219,7 @@ def warn_of_crowded_pictures(
         if crowded:
             example = dataset.get_data_info(counts.index(most))['img_path']
             print_log(
-                f'{crowded} of {len(counts)} training pictures have more '
+                f'{crowded} of {len(counts)} training images have more '
                 f'objects than the {number} {name} of the model, the most are '
                 f'{most} in {example}: they {consequence}. Raise '
                 'model.panoptic_head.num_queries if that matters.',
@@ -232,7 +229,7 @@ def warn_of_crowded_pictures(
 
 
 def warn_of_long_texts(dataset: SegmentsDataset) -> None:
-    """Warn of class names whose text is cut."""
+    """Warn of class names whose text is truncated."""
     tokenizer = CLIPTokenizer()
     room = tokenizer.context_length - 2  # beside the start and the end
     for step in steps_of(dataset, TaskTexts):
@@ -244,8 +241,8 @@ def warn_of_long_texts(dataset: SegmentsDataset) -> None:
         if long:
             print_log(
                 f'The texts of {len(long)} classes make more than {room} '
-                f'tokens and are cut, the first is {long[0]!r}. Give shorter '
-                'ones as TaskTexts(names=...).',
+                f'tokens and are truncated, the first is {long[0]!r}. Give '
+                'shorter ones as TaskTexts(names=...).',
                 logger='current',
                 level=logging.WARNING,
             )

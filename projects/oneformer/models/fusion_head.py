@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from ..tasks import IGNORE_INDEX, check_task
 from .mask_blocks import Block, MaskBlocks, Workspace, mask_boxes
 
-# Class probabilities below it are none. With them products of float32 would
-# be denormal, which takes a CPU many times longer.
+# Smaller class probabilities count as 0: products with them would be denormal
+# float32 numbers, which are many times slower on a CPU.
 TINY = 1e-30
-# How much, relatively, a bound exceeds what it bounds, rounding included.
+# Relative margin of a bound, for rounding.
 SLACK = 1e-5
 
 
@@ -24,9 +24,9 @@ SLACK = 1e-5
 class OneFormerFusionHead(BaseModule):
     """Turn class scores and mask logits into the result of a task.
 
-    Masks are resized to the picture as logits, in two steps (network input,
-    then original size), before any threshold. A block of the result is made
-    at a time, of the queries that have a part in it.
+    Masks are resized to the image as logits, in two steps (network input,
+    then original size), before any threshold. The result is computed block
+    by block, from the queries that can matter in a block.
 
     Args:
         num_classes (int): Number of classes, K.
@@ -37,9 +37,9 @@ class OneFormerFusionHead(BaseModule):
             keep in the competition for pixels.
         max_per_image (int | None): Instance: scores kept, things or not.
             None keeps as many as there are queries.
-        block_size (int | None): Height and width of the parts of the result
-            that are made one after the other, which bounds memory and changes
-            no result. None takes 128 on a CPU and 512 elsewhere.
+        block_size (int | None): Height and width of the blocks, which bounds
+            memory and changes no result. None takes 128 on a CPU and 512
+            elsewhere.
         init_cfg (dict, optional): Initialization config.
 
     Raises:
@@ -84,57 +84,44 @@ class OneFormerFusionHead(BaseModule):
         metainfo: dict,
         rescale: bool = True,
     ) -> PixelData | InstanceData:
-        """Return the result of one task for one picture.
+        """Return the result of one task for one image.
 
         Args:
             task (str): Which result.
             cls_scores (Tensor): Class logits, (Q, K + 1).
             mask_preds (Tensor): Mask logits at stride 4, (Q, H/4, W/4).
             metainfo (dict): ``batch_input_shape``, ``img_shape`` and, to
-                rescale, ``ori_shape``, each (height, width).
-            rescale (bool): Result in the size of the original picture.
+                rescale, ``ori_shape``, each (height, width); optionally
+                ``semantic_scores`` (bool), for semantic results with scores.
+            rescale (bool): Result in the size of the original image.
 
         Returns:
             PixelData | InstanceData: ``sem_seg`` (1, H, W) for panoptic
-            (class + 1000 * instance, void = K) and semantic (class);
+            (class + 1000 * instance, void = K) and semantic (class), with
+            ``scores`` (K, H, W) if wanted, see :meth:`fuse_semantic`;
             ``masks``, ``labels``, ``scores`` and ``bboxes`` for instance.
 
         Raises:
             ValueError: If the task is unknown, or panoptic with more classes
                 than its code can hold.
         """
-        predict = getattr(self, f'predict_{check_task(task)}')
-        masks = MaskBlocks(
+        check_task(task)
+        cls_scores = cls_scores.float()
+        blocks = MaskBlocks(
             mask_preds.float(), metainfo, rescale, self.block_size
         )
-        return predict(cls_scores.float(), masks)
+        if task == 'panoptic':
+            return self.fuse_panoptic(cls_scores, blocks)
+        if task == 'instance':
+            return self.fuse_instance(cls_scores, blocks)
+        return self.fuse_semantic(
+            cls_scores, blocks, metainfo.get('semantic_scores', False)
+        )
 
-    def semantic_scores(
-        self, cls_scores: Tensor, mask_preds: Tensor, metainfo: dict
-    ) -> Tensor:
-        """Return what :meth:`predict_semantic` takes the largest of.
-
-        Args:
-            cls_scores (Tensor): Class logits, (Q, K + 1).
-            mask_preds (Tensor): Mask logits at stride 4, (Q, H/4, W/4).
-            metainfo (dict): As in :meth:`forward`.
-
-        Returns:
-            Tensor: Class probability times mask probability, summed over the
-            queries, in the size of the original picture, (K, H, W). The
-            values of a pixel do not add up to 1.
-        """
-        masks = MaskBlocks(mask_preds.float(), metainfo, side=self.block_size)
-        scores = masks.masks.new_empty(self.num_classes, *masks.size)
-        for block, total in self.add_up(cls_scores.float(), masks):
-            y, x = block.place
-            scores[:, y, x] = total
-        return scores
-
-    def predict_panoptic(
-        self, cls_scores: Tensor, masks: MaskBlocks
+    def fuse_panoptic(
+        self, cls_scores: Tensor, blocks: MaskBlocks
     ) -> PixelData:
-        """Give every pixel to one segment or to none (void)."""
+        """Give every pixel the segment with the best score, or void."""
         if self.num_classes >= INSTANCE_OFFSET:
             raise ValueError(
                 f'A panoptic result (class + {INSTANCE_OFFSET} * instance) '
@@ -142,18 +129,20 @@ class OneFormerFusionHead(BaseModule):
                 f'{self.num_classes}: leave panoptic out of test_cfg.tasks.'
             )
         scores, labels = cls_scores.softmax(-1).max(-1)  # (Q,)
-        kept = (labels != self.num_classes) & (scores > self.object_mask_thr)
-        queries = kept.nonzero()[:, 0]
+        confident = (labels != self.num_classes) & (
+            scores > self.object_mask_thr
+        )
+        queries = confident.nonzero()[:, 0]
         scores, labels = scores[queries], labels[queries]  # (M,)
         segments = torch.full(
-            masks.size,
+            blocks.size,
             self.num_classes,
             dtype=torch.int32,
             device=scores.device,
         )
         if len(scores):
-            winner, inside, covered = compete(scores, queries, masks)
-            # What each query wins, and wins of what it covers.
+            winner, inside, covered = compete(scores, queries, blocks)
+            # Pixels that each query wins, and those among them it covers.
             won = torch.bincount(winner.flatten(), minlength=len(scores))
             visible = torch.bincount(winner[inside], minlength=len(scores))
             accepted = (visible > 0) & ~(won.double() / covered < self.iou_thr)
@@ -164,64 +153,80 @@ class OneFormerFusionHead(BaseModule):
             ids = labels + number * INSTANCE_OFFSET  # (M,)
             painted = inside & accepted[winner]
             segments[painted] = ids[winner[painted]].to(segments.dtype)
-        result = PixelData(sem_seg=segments[None])
-        result.set_metainfo(dict(ignore_index=self.num_classes))
-        return result
+        return panoptic_result(segments, self.num_classes)
 
-    def predict_instance(
-        self, cls_scores: Tensor, masks: MaskBlocks
+    def fuse_instance(
+        self, cls_scores: Tensor, blocks: MaskBlocks
     ) -> InstanceData:
-        """Score the best (query, class) pairs; masks may overlap."""
+        """Return the best (query, class) pairs; masks may overlap."""
         scores = cls_scores.softmax(-1)[:, :-1].flatten()  # (Q * K,)
         top_k = self.max_per_image or len(cls_scores)
         scores, top = scores.topk(min(top_k, len(scores)), sorted=False)
         labels = top % self.num_classes
         things = self.is_thing[labels]
         scores, labels, top = scores[things], labels[things], top[things]
-        inside, quality = cut_out(top // self.num_classes, masks)
+        masks, quality = cut_out(top // self.num_classes, blocks)
         return InstanceData(
-            bboxes=mask_boxes(inside),
+            bboxes=mask_boxes(masks),
             labels=labels,
             scores=scores * quality,
-            masks=inside,
+            masks=masks,
         )
 
-    def predict_semantic(
-        self, cls_scores: Tensor, masks: MaskBlocks
+    def fuse_semantic(
+        self, cls_scores: Tensor, blocks: MaskBlocks, with_scores: bool = False
     ) -> PixelData:
-        """Give every pixel the class with the largest sum over queries."""
-        labels = cls_scores.new_empty(masks.size, dtype=torch.int64)
-        for block, total in self.add_up(cls_scores, masks):
-            labels[block.place] = best_class(total)
-        return semantic_result(labels)
+        """Give every pixel the class with the largest score.
 
-    def add_up(
-        self, cls_scores: Tensor, masks: MaskBlocks
-    ) -> Iterator[tuple[Block, Tensor]]:
-        """Yield each block with its sum over the queries, (K, h, w).
-
-        A sum is valid until the next one is asked for.
+        Args:
+            cls_scores (Tensor): Class logits, (Q, K + 1).
+            blocks (MaskBlocks): Mask logits.
+            with_scores (bool): Whether the result has ``scores``: class
+                probability times mask probability, summed over the queries,
+                (K, H, W). The values of a pixel do not add up to 1.
         """
-        probs = cls_scores.detach().softmax(-1)[:, :-1].T  # (K, Q)
-        probs = probs.where(probs > TINY, 0).contiguous()
-        workspace = Workspace(probs)
-        for block in masks.blocks:
-            inside = masks.logits(block).sigmoid_()  # (Q, h, w)
-            size = inside.shape[1:]
-            total = workspace.empty('total', (len(probs), size.numel()))
-            torch.mm(probs, inside.flatten(1), out=total)
-            yield block, total.unflatten(1, size)
+        labels = cls_scores.new_empty(blocks.size, dtype=torch.int64)
+        scores = None
+        if with_scores:
+            scores = cls_scores.new_empty(self.num_classes, *blocks.size)
+        for block, total in sum_of_queries(cls_scores, blocks):
+            labels[block.place] = best_class(total)
+            if scores is not None:
+                y, x = block.place
+                scores[:, y, x] = total
+        result = semantic_result(labels)
+        if scores is not None:
+            result.scores = scores
+        return result
+
+
+def sum_of_queries(
+    cls_scores: Tensor, blocks: MaskBlocks
+) -> Iterator[tuple[Block, Tensor]]:
+    """Yield each block with its semantic scores, (K, h, w).
+
+    They are valid until the next ones.
+    """
+    probs = cls_scores.detach().softmax(-1)[:, :-1].T  # (K, Q)
+    probs = probs.where(probs > TINY, 0).contiguous()
+    workspace = Workspace(probs)
+    for block in blocks:
+        inside = blocks.logits(block).sigmoid_()  # (Q, h, w)
+        size = inside.shape[1:]
+        total = workspace.empty('total', (len(probs), size.numel()))
+        torch.mm(probs, inside.flatten(1), out=total)
+        yield block, total.unflatten(1, size)
 
 
 def compete(
-    scores: Tensor, queries: Tensor, masks: MaskBlocks
+    scores: Tensor, queries: Tensor, blocks: MaskBlocks
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Let queries compete for the pixels.
 
     Args:
         scores (Tensor): Class scores, (M,), M > 0.
-        queries (Tensor): Which of the masks these are of, (M,).
-        masks (MaskBlocks): Mask logits.
+        queries (Tensor): Indices of their masks, (M,).
+        blocks (MaskBlocks): Mask logits.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: Which query has the largest class
@@ -229,11 +234,13 @@ def compete(
         that mask probability is at least 0.5, (H, W); and how many pixels
         each query has with at least 0.5, (M,).
     """
-    winner = queries.new_empty(masks.size)
+    winner = queries.new_empty(blocks.size)
     inside = torch.empty_like(winner, dtype=torch.bool)
     covered = torch.zeros_like(queries, dtype=torch.int32)
-    for block, own in masks.taking_part(may_matter(scores, queries, masks)):
-        probs = masks.logits(block, queries[own]).sigmoid_()  # (M', h, w)
+    for block, own in blocks.active_blocks(
+        may_matter(scores, queries, blocks)
+    ):
+        probs = blocks.logits(block, queries[own]).sigmoid_()  # (M', h, w)
         covered.index_add_(0, own, count(probs >= 0.5))
         # The first of equal ones; argmax alone is slower.
         first = (scores[own, None, None] * probs).max(0).indices
@@ -242,60 +249,59 @@ def compete(
     return winner, inside, covered
 
 
-def may_matter(scores: Tensor, queries: Tensor, masks: MaskBlocks) -> Tensor:
+def may_matter(scores: Tensor, queries: Tensor, blocks: MaskBlocks) -> Tensor:
     """Return where a query may win a pixel or cover one, (M, blocks).
 
-    Whoever stays below what another has everywhere does not win. Parameters
-    are those of :func:`compete`.
+    A query whose best score in a block is below another's worst cannot win a
+    pixel there. Parameters are those of :func:`compete`.
     """
-    greatest = masks.greatest()[queries].sigmoid() * (1 + SLACK)
-    least = masks.least()[queries].sigmoid()
+    best = blocks.upper_bounds()[queries].sigmoid() * (1 + SLACK)
+    worst = blocks.lower_bounds()[queries].sigmoid()
     scores = scores[:, None]
-    return (greatest >= 0.5) | (
-        scores * greatest + TINY >= (scores * least).amax(0)
-    )
+    return (best >= 0.5) | (scores * best + TINY >= (scores * worst).amax(0))
 
 
-def cut_out(queries: Tensor, masks: MaskBlocks) -> tuple[Tensor, Tensor]:
+def cut_out(queries: Tensor, blocks: MaskBlocks) -> tuple[Tensor, Tensor]:
     """Threshold the masks of some queries.
 
     Args:
-        queries (Tensor): Which ones, (N,), some perhaps several times.
-        masks (MaskBlocks): Mask logits.
+        queries (Tensor): Indices, (N,); they may repeat.
+        blocks (MaskBlocks): Mask logits.
 
     Returns:
         tuple[Tensor, Tensor]: Where the logit is above 0, bool, (N, H, W),
         and the mean mask probability there, (N,).
     """
-    found = torch.zeros(
-        (len(queries), *masks.size), dtype=torch.bool, device=queries.device
+    masks = torch.zeros(
+        (len(queries), *blocks.size), dtype=torch.bool, device=queries.device
     )
     # A query may appear with several classes: its mask is resized once.
     queries, row = queries.unique(return_inverse=True)
     area = torch.zeros_like(queries, dtype=torch.int32)
-    excess = masks.masks.new_zeros(len(queries))
-    for block, own in masks.taking_part((masks.greatest() > 0)[queries]):
-        logits = masks.logits(block, queries[own])  # (M', h, w)
+    excess = blocks.mask_preds.new_zeros(len(queries))
+    positive = (blocks.upper_bounds() > 0)[queries]
+    for block, own in blocks.active_blocks(positive):
+        logits = blocks.logits(block, queries[own])  # (M', h, w)
         inside = logits > 0
         y, x = block.place
-        # The last is that of the queries without a part in the block.
+        # The last position is an empty mask, for queries not in the block.
         position = torch.full_like(queries, len(own))
         position[own] = torch.arange(len(own), device=own.device)
-        found[:, y, x] = F.pad(inside, (0, 0, 0, 0, 0, 1)).index_select(
+        masks[:, y, x] = F.pad(inside, (0, 0, 0, 0, 0, 1)).index_select(
             0, position[row]
         )
         area.index_add_(0, own, count(inside))
-        # A sum over the inside, where the probability is above 0.5, without
-        # a second look at which pixels these are.
+        # Inside, where the probability is above 0.5, this sums what exceeds
+        # 0.5; elsewhere it adds nothing.
         over = logits.sigmoid_().sub_(0.5).clamp_(min=0)
         excess.index_add_(0, own, over.flatten(1).sum(1))
     quality = (excess + 0.5 * area) / (area + 1e-6)
-    return found, quality[row]
+    return masks, quality[row]
 
 
-def count(inside: Tensor) -> Tensor:
+def count(masks: Tensor) -> Tensor:
     """Return how many pixels each mask has, (M,), of bool (M, H, W)."""
-    return inside.view(torch.uint8).flatten(1).sum(1, dtype=torch.int32)
+    return masks.view(torch.uint8).flatten(1).sum(1, dtype=torch.int32)
 
 
 def best_class(scores: Tensor) -> Tensor:
@@ -307,6 +313,18 @@ def best_class(scores: Tensor) -> Tensor:
 def semantic_result(labels: Tensor) -> PixelData:
     """Return labels (H, W) as a result, ``sem_seg`` (1, H, W)."""
     result = PixelData(sem_seg=labels[None])
-    # What SemSegMetric ignores in the ground truth; never predicted.
+    # SemSegMetric ignores it in the ground truth; it is never predicted.
     result.set_metainfo(dict(ignore_index=IGNORE_INDEX))
+    return result
+
+
+def panoptic_result(segments: Tensor, num_classes: int) -> PixelData:
+    """Return segments (H, W) as a result, ``sem_seg`` (1, H, W).
+
+    Args:
+        segments (Tensor): class + 1000 * instance, (H, W).
+        num_classes (int): Number of classes, which stands for void.
+    """
+    result = PixelData(sem_seg=segments[None])
+    result.set_metainfo(dict(ignore_index=num_classes))
     return result

@@ -1,13 +1,13 @@
 """Mask logits in the size of the result, a block of the result at a time.
 
 Resizing is linear along each axis, so that a block needs no more than a few
-rows and columns of the small masks: they are resized along x while they have
-few rows, then along y. What such a block can hold lies between the least and
-the greatest logit that it is made of, which tells beforehand what a query
-has no part in.
+rows and columns of the logits at stride 4: they are resized along x while
+they have few rows, then along y. The smallest and the largest logit that a
+block is made of bound those of the block, so that queries which cannot matter
+there are skipped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from math import prod
 from typing import NamedTuple
@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# On a CPU what a block takes should stay in the cache; other devices want much
-# work at a time.
+# On a CPU the memory of a block should fit the cache; other devices are faster
+# with more work at a time.
 CPU_BLOCK, DEVICE_BLOCK = 128, 512
 
 
@@ -71,15 +71,15 @@ class Workspace:
 
 
 class MaskBlocks:
-    """How small masks become large ones, block by block.
+    """Mask logits in the size of the result; iterate over its blocks.
 
-    Masks are resized to the network input, rid of the padding, then resized
-    to the original picture, both times as ``F.interpolate`` does it with
-    ``mode='bilinear', align_corners=False``; a step to the same size is none.
+    They are resized to the network input, cropped to the image, then resized
+    to the original image, both times as ``F.interpolate`` with
+    ``mode='bilinear', align_corners=False``. A step to the same size is
+    skipped. The blocks cover each pixel of the result once.
 
     Args:
-        masks (Tensor): Logits at stride 4, (M, H/4, W/4), float32. Those of
-            some of the queries may be asked for.
+        mask_preds (Tensor): Logits at stride 4, (M, H/4, W/4), float32.
         metainfo (dict): ``batch_input_shape``, ``img_shape`` and, to
             rescale, ``ori_shape``, each (height, width).
         rescale (bool): Whether to resize to ``ori_shape`` at the end.
@@ -89,18 +89,18 @@ class MaskBlocks:
 
     def __init__(
         self,
-        masks: Tensor,
+        mask_preds: Tensor,
         metainfo: dict,
         rescale: bool = True,
         side: int | None = None,
     ) -> None:
-        self.masks = masks.detach()
-        self._workspace = Workspace(self.masks)
-        on_cpu = masks.device.type == 'cpu'
+        self.mask_preds = mask_preds.detach()
+        self._workspace = Workspace(self.mask_preds)
+        on_cpu = mask_preds.device.type == 'cpu'
         side = side or (CPU_BLOCK if on_cpu else DEVICE_BLOCK)
         axes = [
             [
-                masks.shape[1 + axis],
+                mask_preds.shape[1 + axis],
                 metainfo['batch_input_shape'][axis],
                 metainfo['img_shape'][axis],
                 metainfo['ori_shape' if rescale else 'img_shape'][axis],
@@ -110,83 +110,85 @@ class MaskBlocks:
         #: Height and width of the result.
         self.size = tuple(axis[-1] for axis in axes)
         self.rows, self.columns = (
-            spans(*axis, side, masks.device) for axis in axes
+            spans(*axis, side, mask_preds.device) for axis in axes
         )
-        #: They cover each pixel of the result once.
-        self.blocks = [
-            Block(*pair) for pair in product(self.rows, self.columns)
-        ]
+
+    def __iter__(self) -> Iterator[Block]:
+        for rows, columns in product(self.rows, self.columns):
+            yield Block(rows, columns)
 
     def logits(self, block: Block, queries: Tensor | None = None) -> Tensor:
         """Return the logits of a block.
 
         Args:
-            block (Block): One of :attr:`blocks`.
+            block (Block): One of these.
             queries (Tensor | None): Indices, (M',), or None for all.
 
         Returns:
             Tensor: (M', height, width) of the block, valid until the next
             call; it may be written to.
         """
-        masks = self.masks[:, block.rows.source, block.columns.source]
+        logits = self.mask_preds[:, block.rows.source, block.columns.source]
         if queries is not None:
-            masks = masks.index_select(0, queries)
-        # What is copied are whole rows, so that columns become rows first.
-        masks = self._copy('columns', masks.movedim(2, 0))
-        masks = self._interpolate(masks, 0, block.columns.steps)
-        masks = self._copy('rows', masks.movedim(0, 2))
-        return self._interpolate(masks, 1, block.rows.steps)
+            logits = logits.index_select(0, queries)
+        # Interpolation copies whole rows: columns become rows first.
+        logits = self._copy('columns', logits.movedim(2, 0))
+        logits = self._interpolate(logits, 0, block.columns.steps)
+        logits = self._copy('rows', logits.movedim(0, 2))
+        return self._interpolate(logits, 1, block.rows.steps)
 
-    def _copy(self, name: str, masks: Tensor) -> Tensor:
-        return self._workspace.empty(name, masks.shape).copy_(masks)
+    def _copy(self, name: str, logits: Tensor) -> Tensor:
+        return self._workspace.empty(name, logits.shape).copy_(logits)
 
     def _interpolate(
-        self, masks: Tensor, axis: int, steps: Sequence[Step]
+        self, logits: Tensor, axis: int, steps: Sequence[Step]
     ) -> Tensor:
         """Resize along the first or second of three axes."""
         for name, step in zip(('once', 'twice'), steps, strict=False):
-            shape = list(masks.shape)
+            shape = list(logits.shape)
             shape[axis] = len(step.low)
             lower = self._workspace.empty(name, shape)
             upper = self._workspace.empty('neighbour', shape)
-            torch.index_select(masks, axis, step.low, out=lower)
-            torch.index_select(masks, axis, step.high, out=upper)
+            torch.index_select(logits, axis, step.low, out=lower)
+            torch.index_select(logits, axis, step.high, out=upper)
             share = step.share.view(-1, *[1] * (2 - axis))
-            masks = lower.lerp_(upper, share)
-        return masks
+            logits = lower.lerp_(upper, share)
+        return logits
 
-    def least(self) -> Tensor:
-        """Return what no logit of a block is below, (M, blocks)."""
+    def lower_bounds(self) -> Tensor:
+        """Return a lower bound of the logits of each block, (M, blocks)."""
         return self._reduce(torch.amin)
 
-    def greatest(self) -> Tensor:
-        """Return what no logit of a block is above, (M, blocks)."""
+    def upper_bounds(self) -> Tensor:
+        """Return an upper bound of the logits of each block, (M, blocks)."""
         return self._reduce(torch.amax)
 
     def _reduce(self, function: Callable[[Tensor, int], Tensor]) -> Tensor:
         rows = torch.stack(
-            [function(self.masks[:, span.source], 1) for span in self.rows], 1
+            [
+                function(self.mask_preds[:, span.source], 1)
+                for span in self.rows
+            ],
+            1,
         )
         return torch.stack(
             [function(rows[:, :, span.source], 2) for span in self.columns], 2
         ).flatten(1)
 
-    def taking_part(self, active: Tensor) -> list[tuple[Block, Tensor]]:
-        """Return the blocks in which there are queries, with their indices.
+    def active_blocks(self, active: Tensor) -> list[tuple[Block, Tensor]]:
+        """Return the blocks with active queries, and these queries' indices.
 
-        The host waits for the device twice, however many they are.
+        The host waits for the device twice, whatever their number.
 
         Args:
-            active (Tensor): Whether a query is in a block, bool,
+            active (Tensor): Whether a query is active in a block, bool,
                 (M, blocks).
         """
         queries = active.T.nonzero()[:, 1]
         counts = active.sum(0).tolist()
         return [
             (block, own)
-            for block, own in zip(
-                self.blocks, queries.split(counts), strict=True
-            )
+            for block, own in zip(self, queries.split(counts), strict=True)
             if len(own)
         ]
 
@@ -202,12 +204,12 @@ def spans(
     """Divide an axis of the result.
 
     Args:
-        source (int): Length of the axis in small masks.
+        source (int): Length of the axis at stride 4.
         resized (int): Length after the first interpolation.
-        cropped (int): How much of that is kept.
+        cropped (int): Length without the padding.
         result (int): Length after the second interpolation.
         side (int): Length of a span; the last may be shorter.
-        device (torch.device): Of the masks.
+        device (torch.device): Of the logits.
     """
     steps = [
         linear(old, new)

@@ -12,11 +12,10 @@ from torch import Tensor
 from ..metainfo import read_metainfo
 from ..tasks import RESULT_FIELDS, TASKS, check_task
 from ..weights.fitting import load_hook
-from .fusion_head import best_class, semantic_result
 from .layers.feed_forward import use_lean_feed_forward
 from .layers.window_attention import use_lean_window_attention
 from .losses.non_finite import NonFiniteError, NonFiniteGuard
-from .oneformer_head import PixelFeatures, predict_masks
+from .oneformer_head import PixelFeatures, mask_logits
 
 
 @MODELS.register_module()
@@ -37,8 +36,8 @@ class OneFormer(BaseDetector):
         train_cfg (dict, optional): What exists in training only:
             ``criterion``, ``text_mapper``, ``contrastive_loss``. Without it
             the model is an inference model.
-        test_cfg (dict, optional): ``tasks``, asked of samples that carry no
-            ``task``, and options of the fusion head.
+        test_cfg (dict, optional): ``tasks``, for samples that name none
+            themselves, and options of the fusion head.
         checkpoint_classes (Sequence[str], optional): For training that
             starts from a file of another implementation, its class names in
             label order: the rows of equal names are taken over into the class
@@ -47,9 +46,8 @@ class OneFormer(BaseDetector):
         compile (bool | dict): Whether to run backbone, pixel decoder and
             decoder through ``torch.compile``, or its options; see
             :meth:`compile_parts`.
-        max_non_finite (int): Batches in a row that are left out of the
-            training because something in them is NaN or infinite. One more
-            ends it.
+        max_non_finite (int): Batches in a row that training skips because
+            something in them is NaN or infinite. One more ends it.
         neck (dict, optional): Config of a neck between backbone and head.
         data_preprocessor (dict, optional): Config of the preprocessor.
         init_cfg (dict, optional): Initialization config.
@@ -107,12 +105,9 @@ class OneFormer(BaseDetector):
                 **test_cfg,
             )
         )
-        #: Whether results in the size of the picture have ``scores``, one
-        #: map per class, beside ``sem_seg``; for tiles, which share pixels.
-        self.keep_semantic_scores = False
         self.checkpoint_classes = checkpoint_classes
         self.non_finite = NonFiniteGuard(max_non_finite)
-        #: Tasks that the weights were trained for, told by the checkpoint.
+        #: Tasks that the weights were trained for, from the checkpoint.
         self.trained_tasks: tuple[str, ...] = TASKS
         self._warned: set[str] = set()
         self._backbone_is_set = False
@@ -124,13 +119,12 @@ class OneFormer(BaseDetector):
     def compile_parts(self, **options) -> None:
         """Run backbone, neck, pixel decoder and decoder compiled.
 
-        They are compiled when first called, each as one graph. What remains
-        as it is: reading texts, matching, which runs on the host, losses and
-        the making of results. Names of weights do not change.
+        They are compiled when first called, each as one graph. Reading
+        texts, matching (on the host), losses and fusion are not compiled.
+        Names of weights do not change.
 
-        Each size of pictures is compiled for itself by default: what
-        PyTorch makes of the windows of Swin takes minutes where sizes are
-        symbols.
+        By default each image size is compiled separately: with symbolic
+        sizes PyTorch takes minutes for the windows of Swin.
 
         Args:
             **options: Of ``torch.compile``, such as ``mode='max-autotune'``
@@ -143,11 +137,11 @@ class OneFormer(BaseDetector):
         self.panoptic_head.compile_parts(**options)
 
     def init_weights(self) -> None:
-        """Initialise, and see that pretrained weights reach the backbone.
+        """Initialise, and check that the backbone got its pretrained weights.
 
         Raises:
-            ValueError: If the file left most of the backbone as it was, as
-                mmdet's Swin lets that of another backbone do in silence.
+            ValueError: If the file left most of the backbone unchanged.
+                mmdet's Swin accepts that of another backbone silently.
         """
         init_cfg = getattr(self.backbone, 'init_cfg', None) or {}
         path = isinstance(init_cfg, dict) and init_cfg.get('checkpoint')
@@ -173,8 +167,7 @@ class OneFormer(BaseDetector):
     ) -> dict[str, Tensor]:
         """Return the losses; see :meth:`OneFormerHead.loss`.
 
-        A batch that is not finite is left out, with a warning, by all
-        processes.
+        All processes skip a non-finite batch, with a warning.
 
         Raises:
             NonFiniteError: If too many batches in a row are not finite.
@@ -193,99 +186,80 @@ class OneFormer(BaseDetector):
         batch_data_samples: SampleList,
         rescale: bool = True,
     ) -> SampleList:
-        """Add to each sample the result of every task asked of it.
+        """Add the results of its tasks to each sample.
 
         Backbone and pixel decoder run once for all tasks; so does the
         decoder, with the queries of all tasks at once.
 
         Args:
-            batch_inputs (Tensor): Normalised pictures, (B, 3, H, W).
-            batch_data_samples (SampleList): A sample with ``task`` is asked
-                that task, the others are asked ``test_cfg.tasks``.
-            rescale (bool): Results in the size of the original picture.
+            batch_inputs (Tensor): Normalised images, (B, 3, H, W).
+            batch_data_samples (SampleList): May have ``task`` (str) or
+                ``tasks`` (several), else ``test_cfg.tasks`` applies, and
+                ``semantic_scores`` (bool), for a semantic result with the
+                ``scores`` of all classes.
+            rescale (bool): Results in the size of the original image.
 
         Returns:
             SampleList: With ``pred_panoptic_seg``, ``pred_instances`` and
             ``pred_sem_seg``, each made with its own task token.
         """
         asked = [self.tasks_of(sample) for sample in batch_data_samples]
-        pixels = self.panoptic_head.encode(self.extract_feat(batch_inputs))
+        pixels = self.pixel_features(batch_inputs)
         for tasks in dict.fromkeys(asked):
             for task in tasks:
                 self.warn_if_untrained(task)
             rows = [i for i, own in enumerate(asked) if own == tasks]
-            samples = [batch_data_samples[i] for i in rows]
-            for task in tasks:
-                self.warn_if_untrained(task)
-            self.predict_tasks(
-                tasks, select_images(pixels, rows), samples, rescale
+            self.segment(
+                select_images(pixels, rows),
+                [batch_data_samples[i] for i in rows],
+                tasks,
+                rescale=rescale,
             )
         return batch_data_samples
 
-    def predict_tasks(
+    def pixel_features(self, batch_inputs: Tensor) -> PixelFeatures:
+        """Return what all tasks share of normalised images, (B, 3, H, W)."""
+        return self.panoptic_head.pixel_features(
+            self.extract_feat(batch_inputs)
+        )
+
+    def segment(
         self,
-        tasks: Sequence[str],
         pixels: PixelFeatures,
         samples: SampleList,
-        rescale: bool,
+        tokens: Sequence[str],
+        results: Sequence[str] | None = None,
+        rescale: bool = True,
     ) -> None:
-        """Write the results of some tasks into the samples."""
-        output = self.panoptic_head.decode(
-            pixels, [task for task in tasks for _ in samples]
-        )
-        shape = (len(tasks), len(samples))
-        cls_scores = output.cls_scores[-1].unflatten(0, shape)
-        mask_embeds = output.mask_embeds[-1].unflatten(0, shape)
-        for task, task_scores, task_embeds in zip(
-            tasks, cls_scores, mask_embeds, strict=True
-        ):
-            # The masks of one task at a time: they are large.
-            task_masks = predict_masks(task_embeds, pixels.mask_features)
-            for sample, scores, masks in zip(
-                samples, task_scores, task_masks, strict=True
-            ):
-                if task == 'semantic' and self.keep_semantic_scores:
-                    maps = self.panoptic_fusion_head.semantic_scores(
-                        scores, masks, sample.metainfo
-                    )
-                    result = semantic_result(best_class(maps))
-                    result.scores = maps
-                else:
-                    result = self.panoptic_fusion_head(
-                        task, scores, masks, sample.metainfo, rescale
-                    )
-                setattr(sample, RESULT_FIELDS[task], result)
-
-    def semantic_scores(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList
-    ) -> list[Tensor]:
-        """Return the maps behind the semantic result, for averaging.
+        """Decode, and write results into the samples.
 
         Args:
-            batch_inputs (Tensor): Normalised pictures, (B, 3, H, W).
-            batch_data_samples (SampleList): Their sizes.
-
-        Returns:
-            list[Tensor]: Per image one map per class, (K, height, width) of
-            the original picture; see
-            :meth:`OneFormerFusionHead.semantic_scores`.
+            pixels (PixelFeatures): Of B images.
+            samples (SampleList): Theirs, B.
+            tokens (Sequence[str]): Tasks of the tokens to decode with.
+            results (Sequence[str], optional): Tasks whose results to make
+                from the queries of each token; by default that of the token.
+            rescale (bool): Results in the size of the original image.
         """
-        pixels = self.panoptic_head.encode(self.extract_feat(batch_inputs))
         output = self.panoptic_head.decode(
-            pixels, ['semantic'] * len(batch_data_samples)
+            pixels, [token for token in tokens for _ in samples]
         )
-        logits = (
-            output.cls_scores[-1],
-            predict_masks(output.mask_embeds[-1], pixels.mask_features),
-        )
-        return [
-            self.panoptic_fusion_head.semantic_scores(
-                scores, masks, sample.metainfo
-            )
-            for scores, masks, sample in zip(
-                *logits, batch_data_samples, strict=True
-            )
-        ]
+        shape = (len(tokens), len(samples))
+        cls_scores = output.cls_scores[-1].unflatten(0, shape)
+        mask_embeds = output.mask_embeds[-1].unflatten(0, shape)
+        for token, scores, embeds in zip(
+            tokens, cls_scores, mask_embeds, strict=True
+        ):
+            # The masks of one token at a time: they are large.
+            mask_preds = mask_logits(embeds, pixels.mask_features)
+            for sample, *prediction in zip(
+                samples, scores, mask_preds, strict=True
+            ):
+                for task in results or [token]:
+                    result = self.panoptic_fusion_head(
+                        task, *prediction, sample.metainfo, rescale
+                    )
+                    setattr(sample, RESULT_FIELDS[task], result)
 
     def _forward(
         self,
@@ -294,29 +268,35 @@ class OneFormer(BaseDetector):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return raw logits; see :meth:`OneFormerHead.forward`.
 
-        Each picture is asked the first of its tasks.
+        Each image is decoded with the first of its tasks.
         """
         samples = batch_data_samples or [{}] * len(batch_inputs)
         tasks = [self.tasks_of(sample)[0] for sample in samples]
         return self.panoptic_head(self.extract_feat(batch_inputs), tasks)
 
     def warn_if_untrained(self, task: str) -> None:
-        """Warn, once a task, if the weights were not trained for it."""
+        """Warn, once per task, if the weights were not trained for it."""
         if task not in self.trained_tasks and task not in self._warned:
             self._warned.add(task)
             print_log(
-                f'The model is asked for the {task} task, but its checkpoint '
-                f'was trained for {", ".join(self.trained_tasks)} only: '
-                'expect little of the result. Set model.test_cfg.tasks, or '
-                'train with annotations for it.',
+                f'The {task} task is requested, but the checkpoint was '
+                f'trained for {", ".join(self.trained_tasks)} only: do not '
+                'rely on the result. Set model.test_cfg.tasks, or train with '
+                'annotations for it.',
                 logger='current',
                 level=logging.WARNING,
             )
 
     def tasks_of(self, sample) -> tuple[str, ...]:
-        """Return the tasks asked of a data sample."""
+        """Return the tasks of a data sample, by default those of the model.
+
+        Raises:
+            ValueError: If a task is unknown.
+        """
         if 'task' in sample:
             return (check_task(sample.task),)
+        if 'tasks' in sample:
+            return tuple(check_task(task) for task in sample.tasks)
         return self.tasks
 
 

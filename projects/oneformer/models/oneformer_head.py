@@ -9,19 +9,18 @@ from mmdet.models.layers import Mask2FormerTransformerDecoder
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmengine.model import BaseModule
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..tasks import IGNORE_INDEX
 from .layers import recompute
 from .layers.attention import fold_tasks, unfold_tasks, use_shared_attention
 from .layers.positions import sine_positions
-from .losses.point_sampling import Unlabelled
+from .losses.non_finite import finite_everywhere, name_predictions
+from .losses.target import make_target
 
 
 class PixelFeatures(NamedTuple):
-    """What the decoder needs of a picture, whatever the task.
+    """Features of images that the decoder uses for every task.
 
     The lists go from stride 32 over 16 to 8.
     """
@@ -36,7 +35,7 @@ class HeadOutput(NamedTuple):
     """Predictions before the first decoder layer, then after each layer.
 
     A mask is the product of an embedding with the mask features; see
-    :func:`predict_masks`.
+    :func:`mask_logits`.
     """
 
     cls_scores: list[Tensor]  # (B, Q, K + 1), the last class is "no object"
@@ -44,20 +43,19 @@ class HeadOutput(NamedTuple):
     queries: Tensor  # before the first decoder layer, (B, Q, C)
 
 
-def predict_masks(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
+def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
     """Return mask logits, the products of embeddings and features.
 
     Args:
-        mask_embeds (Tensor): (T * B, Q, C), the first task of all pictures
-            first.
+        mask_embeds (Tensor): (T * B, Q, C), first task of all images first.
         mask_features (Tensor): (B, C, H, W).
 
     Returns:
         Tensor: (T * B, Q, H, W).
     """
     embeds = fold_tasks(mask_embeds, len(mask_features))  # (B, T * Q, C)
-    masks = torch.einsum('bqc,bchw->bqhw', embeds, mask_features)
-    return unfold_tasks(masks, len(mask_embeds))
+    logits = torch.einsum('bqc,bchw->bqhw', embeds, mask_features)
+    return unfold_tasks(logits, len(mask_embeds))
 
 
 @MODELS.register_module()
@@ -106,6 +104,7 @@ class OneFormerHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        self.num_classes = num_classes
         self.with_cp = with_cp
         width = feat_channels
         self.pixel_decoder = MODELS.build(
@@ -156,7 +155,7 @@ class OneFormerHead(BaseModule):
         Args:
             **options: Of ``torch.compile``.
         """
-        for name in ('encode', 'decode_ids'):
+        for name in ('pixel_features', 'decode_ids'):
             function = torch.compile(getattr(type(self), name), **options)
             # Bound, so that a copy of the model calls it with itself.
             setattr(self, name, types.MethodType(function, self))
@@ -183,16 +182,16 @@ class OneFormerHead(BaseModule):
             mask logits (B, Q, H/4, W/4), before the first decoder layer and
             after each.
         """
-        pixels = self.encode(feats)
+        pixels = self.pixel_features(feats)
         output = self.decode(pixels, tasks)
-        masks = [
-            predict_masks(embeds, pixels.mask_features)
+        mask_preds = [
+            mask_logits(embeds, pixels.mask_features)
             for embeds in output.mask_embeds
         ]
-        return output.cls_scores, masks
+        return output.cls_scores, mask_preds
 
-    def encode(self, feats: Sequence[Tensor]) -> PixelFeatures:
-        """Run the pixel decoder: all that does not depend on the task.
+    def pixel_features(self, feats: Sequence[Tensor]) -> PixelFeatures:
+        """Run the pixel decoder; nothing of it depends on the task.
 
         Args:
             feats (Sequence[Tensor]): Backbone features at strides 4 to 32,
@@ -229,7 +228,7 @@ class OneFormerHead(BaseModule):
         keys, values and masks are not repeated for them.
 
         Args:
-            pixels (PixelFeatures): Result of :meth:`encode`, of B images.
+            pixels (PixelFeatures): Of B images.
             tasks (Sequence[str]): The task of each image; of several tasks
                 the first of all images first, T * B altogether.
 
@@ -241,10 +240,10 @@ class OneFormerHead(BaseModule):
     def decode_ids(
         self, pixels: PixelFeatures, task_ids: Tensor
     ) -> HeadOutput:
-        """Do what :meth:`decode` says, of the token ids of the tasks.
+        """Decode as :meth:`decode`, from the token ids of the tasks.
 
         Args:
-            pixels (PixelFeatures): Result of :meth:`encode`, of B images.
+            pixels (PixelFeatures): Of B images.
             task_ids (Tensor): See :meth:`TaskToken.ids_of`, (T * B, 77).
         """
         token = self.decoder.post_norm(self.task_token.embed(task_ids))
@@ -255,7 +254,7 @@ class OneFormerHead(BaseModule):
         x = queries
         cls_scores, mask_embeds = [], []
         for i, layer in enumerate(self.decoder.layers):
-            scores, embeds = self.predict(x)
+            scores, embeds = self.classify_and_embed(x)
             cls_scores.append(scores)
             mask_embeds.append(embeds)
             level = i % self.num_levels
@@ -271,12 +270,12 @@ class OneFormerHead(BaseModule):
                     embeds, pixels.level_masks[level]
                 ),
             )
-        scores, embeds = self.predict(x)
+        scores, embeds = self.classify_and_embed(x)
         return HeadOutput(
             cls_scores + [scores], mask_embeds + [embeds], queries
         )
 
-    def predict(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+    def classify_and_embed(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits (B, Q, K + 1) and mask embeddings (B, Q, C)."""
         queries = self.decoder.post_norm(queries)
         return self.cls_embed(queries), self.mask_embed(queries)
@@ -293,7 +292,7 @@ class OneFormerHead(BaseModule):
             Tensor: True where attention is blocked, (T * B, Q, h * w). A
             query without foreground attends everywhere.
         """
-        logits = predict_masks(mask_embeds.detach(), features).flatten(2)
+        logits = mask_logits(mask_embeds.detach(), features).flatten(2)
         blocked = logits < 0  # probability below 0.5, (B, Q, h * w)
         return blocked & ~blocked.all(-1, keepdim=True)
 
@@ -329,64 +328,31 @@ class OneFormerHead(BaseModule):
                         'SampleTask, TaskTargets and TaskTexts to the train '
                         f'pipeline and {key!r} to meta_keys of PackDetInputs.'
                     )
-        pixels = self.encode(feats)
+        pixels = self.pixel_features(feats)
         output = self.decode(
             pixels, [sample.task for sample in batch_data_samples]
         )
-        device = pixels.mask_features.device
         targets = [
-            InstanceData(
-                labels=sample.gt_instances.labels,
-                masks=sample.gt_instances.masks.to_tensor(torch.bool, device),
-            )
+            make_target(sample, self.num_classes, pixels.mask_features.device)
             for sample in batch_data_samples
         ]
         texts = self.text_mapper(
             [sample.texts for sample in batch_data_samples],
             [sample.filler_text for sample in batch_data_samples],
         )
-        losses = self.criterion(
+        predictions = (
             output.cls_scores,
             output.mask_embeds,
             pixels.mask_features,
-            targets,
-            [
-                self.unlabelled_of(sample, target.masks.shape[-2:])
-                for sample, target in zip(
-                    batch_data_samples, targets, strict=True
-                )
-            ],
-            texts,
         )
+        with finite_everywhere(
+            dict(name_predictions(*predictions), texts=texts)
+        ):
+            losses = self.criterion(*predictions, targets)
         losses['loss_contrastive'] = self.contrastive_loss(
             output.queries, texts
         )
         return losses
-
-    def unlabelled_of(self, sample, size: Sequence[int]) -> Unlabelled | None:
-        """Return what the annotation of a sample leaves open, if anything.
-
-        Args:
-            sample (DetDataSample): May have ``unlabelled_classes`` (labels)
-                and ``gt_sem_seg``, ``IGNORE_INDEX`` where pixels are not
-                labelled.
-            size (Sequence[int]): Height and width of the padded batch.
-        """
-        labels = list(sample.get('unlabelled_classes', ()))
-        ignored = 'gt_sem_seg' in sample
-        if not labels and not ignored:
-            return None
-        weight = self.cls_embed.weight
-        classes = weight.new_zeros(len(weight) - 1, dtype=torch.bool)
-        classes[labels] = True
-        pixels = None
-        if ignored:
-            pixels = sample.gt_sem_seg.sem_seg[0].to(weight.device)
-            pixels = pixels == IGNORE_INDEX
-            height, width = pixels.shape
-            # The padding of a batch is background, as in the masks.
-            pixels = F.pad(pixels, (0, size[1] - width, 0, size[0] - height))
-        return Unlabelled(classes, pixels)
 
     def _drop_training_entries(
         self, state_dict: dict, prefix: str, *args

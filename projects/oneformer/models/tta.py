@@ -11,19 +11,19 @@ from torch import nn
 from .fusion_head import best_class, semantic_result
 from .oneformer import OneFormer
 
-# Axes of (K, H, W) along which a flipped picture is turned back.
+# Axes of (K, H, W) along which to flip back.
 FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 
 
 @MODELS.register_module()
 class OneFormerTTA(BaseTTAModel):
-    """Average the semantic score maps of one picture, augmented.
+    """Average the semantic scores of the augmentations of an image.
 
-    Every augmentation is asked the semantic task. Its score map (class times
-    mask probability, summed over the queries, not normalised) is brought to
-    the original size, turned back if it was flipped, and added to the
-    others; the class with the largest sum wins. One sum is kept, however
-    many augmentations there are.
+    Every augmentation goes through the model with the semantic task. Its
+    scores (class times mask probability, summed over the queries, not
+    normalised) are resized to the original image, flipped back, and added to
+    those of the others; the class with the largest sum wins. Only the sum is
+    in memory, whatever the number of augmentations.
 
     Panoptic and instance results are sets of queries, which do not
     correspond from one augmentation to the next: they have no average.
@@ -58,19 +58,19 @@ class OneFormerTTA(BaseTTAModel):
             )
 
     def test_step(self, data: dict) -> SampleList:
-        """Return the pictures of a batch with ``pred_sem_seg``.
+        """Return the samples of a batch with ``pred_sem_seg``.
 
         Args:
             data (dict): ``inputs`` and ``data_samples`` of mmcv's
-                ``TestTimeAug``: per augmentation, one of each picture.
+                ``TestTimeAug``: per augmentation, one of each image.
 
         Returns:
             SampleList: The samples of the first augmentation, the result in
-            the size of the original picture.
+            the size of the original image.
 
         Raises:
-            ValueError: If the pictures are not augmented, a sample does not
-                say whether it is flipped, or asks another task.
+            ValueError: If the images are not augmented, a sample lacks its
+                flip, or names another task.
         """
         if not isinstance(data['data_samples'][0], Sequence):
             raise ValueError(
@@ -88,49 +88,49 @@ class OneFormerTTA(BaseTTAModel):
                 else scored
             )
         for sample in merged:
-            scores = sample.pop('semantic_scores').scores
+            scores = sample.pred_sem_seg.scores
             sample.pred_sem_seg = semantic_result(best_class(scores))
         return merged
 
     def score(self, data: dict) -> SampleList:
-        """Add ``semantic_scores`` to the samples of one augmentation.
+        """Return the samples of one augmentation with semantic scores.
 
         Args:
-            data (dict): ``inputs`` and ``data_samples`` of all pictures.
+            data (dict): ``inputs`` and ``data_samples`` of all images.
 
         Returns:
-            SampleList: With the score maps, (K, height, width), of the
-            original picture, unflipped.
+            SampleList: With ``pred_sem_seg.scores``, (K, height, width), of
+            the original image, unflipped.
         """
         for sample in data['data_samples']:
             check_augmented(sample)
-        data = self.module.data_preprocessor(data, training=False)
-        samples = data['data_samples']
-        maps = self.module.semantic_scores(data['inputs'], samples)
-        for sample, scores in zip(samples, maps, strict=True):
+            sample.set_metainfo(dict(task='semantic', semantic_scores=True))
+        samples = self.module.test_step(data)
+        for sample in samples:
             if sample.flip:
+                scores = sample.pred_sem_seg.scores
                 scores = scores.flip(FLIPPED_AXES[sample.flip_direction])
-            sample.semantic_scores = PixelData(scores=scores)
+                sample.pred_sem_seg = PixelData(scores=scores)
         return samples
 
     def merge_preds(
         self, data_samples_list: Sequence[Sequence[DetDataSample]]
     ) -> SampleList:
-        """Add up the score maps of each picture.
+        """Add up the semantic scores of each image.
 
         The sum has its largest class where the average has it.
 
         Args:
             data_samples_list (Sequence[Sequence[DetDataSample]]): Per
-                picture, its samples of some augmentations.
+                image, its samples of some augmentations.
 
         Returns:
-            SampleList: The first sample of each picture; its
-            ``semantic_scores`` is now the sum.
+            SampleList: The first sample of each image, now with the sum in
+            ``pred_sem_seg.scores``.
         """
         for first, *others in data_samples_list:
             for other in others:
-                first.semantic_scores.scores += other.semantic_scores.scores
+                first.pred_sem_seg.scores += other.pred_sem_seg.scores
         return [samples[0] for samples in data_samples_list]
 
 
@@ -141,19 +141,19 @@ def check_augmented(sample: DetDataSample) -> None:
         sample (DetDataSample): Of one augmentation.
 
     Raises:
-        ValueError: If it does not say how it is flipped, or asks for a task
-            other than semantic.
+        ValueError: If it lacks its flip, or names a task other than
+            semantic.
     """
     for key in ('flip', 'flip_direction'):
         if key not in sample:
             raise ValueError(
-                f'A sample does not say {key!r}, so it cannot be turned back: '
-                f'add {key!r} to meta_keys of PackDetInputs in tta_pipeline.'
+                f'A sample has no {key!r}, so it cannot be flipped back: add '
+                f'{key!r} to meta_keys of PackDetInputs in tta_pipeline.'
             )
     task = sample.get('task', 'semantic')
     if task != 'semantic':
         raise ValueError(
-            f'A sample asks for the task {task!r}, but test-time augmentation '
+            f'A sample has the task {task!r}, but test-time augmentation '
             'exists for semantic only: panoptic and instance results have no '
             'average.'
         )

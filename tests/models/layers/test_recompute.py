@@ -63,10 +63,13 @@ def test_each_part_keeps_less_than_half(model, part):
     set_with_cp(model, False)
     head = model.panoptic_head
     feats = [feat.detach() for feat in model.backbone(images(1, *SIZE))]
-    pixels = head.encode(feats)
+    pixels = head.pixel_features(feats)
     token = head.task_token(['panoptic'])
     owner, run = {
-        'pixel decoder': (head.pixel_decoder, lambda: head.encode(feats)),
+        'pixel decoder': (
+            head.pixel_decoder,
+            lambda: head.pixel_features(feats),
+        ),
         'query initialisation': (
             head.query_init,
             lambda: head.query_init(
@@ -85,4 +88,6 @@ def test_nothing_is_computed_again_without_gradients(model):
     set_with_cp(model, True)
     with torch.no_grad():
         feats = model.backbone(images(1, *SIZE))
-        assert not model.panoptic_head.encode(feats).mask_features.grad_fn
+        assert not model.panoptic_head.pixel_features(
+            feats
+        ).mask_features.grad_fn

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.structures import InstanceData
 from torch.nn import functional as F
 
 from projects.oneformer.models.losses.matcher import Match
 from projects.oneformer.models.losses.point_sampling import sample_masks
-from projects.oneformer.models.oneformer_head import predict_masks
+from projects.oneformer.models.losses.target import Target
+from projects.oneformer.models.oneformer_head import mask_logits
 from tests import model_configs
 from tests.kept_bytes import bytes_kept
 
@@ -23,8 +23,8 @@ def criterion():
     return MODELS.build(dict(model_configs.criterion(), num_classes=CLASSES))
 
 
-def make_target(*labels: int) -> InstanceData:
-    return InstanceData(
+def make_target(*labels: int) -> Target:
+    return Target(
         labels=torch.tensor(labels, dtype=torch.long),
         masks=torch.rand(len(labels), *MASK_SIZE) < 0.5,
     )
@@ -68,7 +68,9 @@ def test_unmatched_queries_count_a_tenth_in_the_weighted_mean(criterion):
             weight = 0.1 if label == CLASSES else 1.0
             total -= weight * float(log_probs[label])
             weights += weight
-    loss = criterion.classification_loss(scores, targets, matches)
+    loss = criterion.classification_loss(
+        scores, targets, matches, [None, None]
+    )
     assert float(loss) == pytest.approx(2.0 * total / weights, rel=1e-5)
 
 
@@ -80,7 +82,7 @@ def test_mask_and_dice_loss_follow_their_formulas(criterion, monkeypatch):
     monkeypatch.setattr(criterion, 'draw_points', lambda _: points)
     monkeypatch.setattr(criterion, 'num_points', 30)
 
-    masks = predict_masks(embeds, features).detach()
+    masks = mask_logits(embeds, features).detach()
     logits = torch.stack([masks[0, 0], masks[0, 4], masks[1, 5]])
     truth = torch.stack(
         [targets[0].masks[1], targets[0].masks[0], targets[1].masks[0]]

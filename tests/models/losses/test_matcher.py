@@ -15,15 +15,16 @@ from projects.oneformer.models.losses.point_sampling import (
     sample_features,
     sample_masks,
 )
-from projects.oneformer.models.oneformer_head import predict_masks
+from projects.oneformer.models.losses.target import Target
+from projects.oneformer.models.oneformer_head import mask_logits
 from tests.rounding import assert_same_matching
 
 CLASSES, WIDTH, POINTS = 6, 8, 50
 FEATURE_SIZE, MASK_SIZE = (6, 8), (24, 32)
 
 
-def make_target(count: int) -> InstanceData:
-    return InstanceData(
+def make_target(count: int) -> Target:
+    return Target(
         labels=torch.randint(CLASSES, (count,)),
         masks=torch.rand(count, *MASK_SIZE) < 0.4,
     )
@@ -68,7 +69,7 @@ def test_costs_and_matches_are_those_of_mmdet_at_the_same_points(seed, count):
     predicted = InstanceData(
         scores=scores[0],
         masks=sample_features(
-            predict_masks(embeds, features)[0], matcher.points
+            mask_logits(embeds, features)[0], matcher.points
         ),
     )
     truth = InstanceData(

@@ -5,17 +5,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
 from .non_finite import name_predictions, raise_first_non_finite
-from .point_sampling import (
-    NO_PART,
-    PointTable,
-    Unlabelled,
-)
+from .point_sampling import PointTable
+from .target import Target
+from .unlabelled import IGNORED_LOGIT, touches
 
 
 class Match(NamedTuple):
@@ -31,7 +28,7 @@ class QueryMatcher:
 
     The cost of a pair is ``-class_cost * p(class)`` plus binary cross
     entropy and dice between the masks, at points that all pairs of an image
-    share and that are drawn anew for every layer. Costs are computed on the
+    share. Each layer and image draws its own. Costs are computed on the
     device in float32 and copied to the host once.
 
     Args:
@@ -61,8 +58,7 @@ class QueryMatcher:
         cls_scores: list[Tensor],
         mask_embeds: list[Tensor],
         mask_features: Tensor,
-        targets: list[InstanceData],
-        unlabelled: list[Unlabelled | None] | None = None,
+        targets: list[Target],
     ) -> list[list[Match]]:
         """Match every layer and image.
 
@@ -70,10 +66,8 @@ class QueryMatcher:
             cls_scores (list[Tensor]): Class logits per layer, (B, Q, K + 1).
             mask_embeds (list[Tensor]): Mask embeddings per layer, (B, Q, C).
             mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
-            targets (list[InstanceData]): Per image ``labels`` (N,) and
-                ``masks`` bool (N, H, W).
-            unlabelled (list[Unlabelled | None], optional): Per image what is
-                not labelled; its pixels have no part in the costs.
+            targets (list[Target]): Per image, with N objects. Points in
+                an ignored region have no part in the costs.
 
         Returns:
             list[list[Match]]: Per layer, per image. Nothing is matched where
@@ -84,7 +78,6 @@ class QueryMatcher:
                 first tensor that is not.
         """
         device_type = mask_features.device.type
-        unlabelled = unlabelled or [None] * len(targets)
         with torch.autocast(device_type, enabled=False):
             # Once for all layers.
             tables = [
@@ -94,9 +87,7 @@ class QueryMatcher:
                 )
             ]
             costs = [
-                self.cost(
-                    scores[i], embeds[i], tables[i], target, unlabelled[i]
-                )
+                self.cost(scores[i], embeds[i], tables[i], target)
                 for scores, embeds in zip(cls_scores, mask_embeds, strict=True)
                 for i, target in enumerate(targets)
             ]
@@ -127,8 +118,7 @@ class QueryMatcher:
         cls_scores: Tensor,
         mask_embeds: Tensor,
         tables: tuple[PointTable, PointTable] | None,
-        target: InstanceData,
-        unlabelled: Unlabelled | None = None,
+        target: Target,
     ) -> Tensor:
         """Return the costs of one layer and image.
 
@@ -138,8 +128,7 @@ class QueryMatcher:
             tables (tuple[PointTable, PointTable] | None): Of the features at
                 stride 4, (C, H/4, W/4), and of the masks of the target; None
                 without objects.
-            target (InstanceData): ``labels`` (N,), ``masks`` (N, H, W).
-            unlabelled (Unlabelled, optional): What is not labelled.
+            target (Target): With N objects.
 
         Returns:
             Tensor: float32, (Q, N).
@@ -151,10 +140,10 @@ class QueryMatcher:
         # Masks are linear in the features: sampling these is sampling those.
         logits = mask_embeds.float() @ features.sample(points)  # (Q, P)
         truth = masks.sample(points)  # (N, P)
-        if unlabelled is not None and unlabelled.pixels is not None:
-            keep = ~unlabelled.at(points)
-            logits = logits.masked_fill(~keep, NO_PART)
-            truth = truth * keep
+        if target.ignored is not None:
+            ignored = touches(target.ignored, points)  # (P,)
+            logits = logits.masked_fill(ignored, IGNORED_LOGIT)
+            truth = truth * ~ignored
         return (
             -self.class_cost * cls_scores.float().softmax(-1)[:, target.labels]
             + self.mask_cost * pairwise_bce(logits, truth)
@@ -167,7 +156,7 @@ class QueryMatcher:
 
 
 def make_tables(
-    mask_features: Tensor, target: InstanceData
+    mask_features: Tensor, target: Target
 ) -> tuple[PointTable, PointTable] | None:
     """Lay out features (C, H/4, W/4) and masks of an image for sampling."""
     if len(target) == 0:

@@ -1,7 +1,8 @@
 """What happens to a batch whose numbers are not finite."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from mmengine.dist import all_reduce
@@ -75,30 +76,33 @@ class NonFiniteGuard:
         self.in_a_row = 0
 
 
-class FiniteCheck:
-    """Whether tensors are finite, asked now and answered later.
+@contextmanager
+def finite_everywhere(tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Raise in all processes if something is not finite in one of them.
 
-    So that the device need not be waited for in between.
+    That is a tensor, or what a :class:`NonFiniteError` in the block says.
+    The tensors are looked at when the block ends, so that the host need not
+    wait for the device before. All processes must reach that end alike: what
+    they exchange in the block comes before such an error.
 
     Args:
         tensors (Mapping[str, Tensor]): In the order in which they arise.
+
+    Raises:
+        NonFiniteError: Naming the first tensor that is not finite, or saying
+            that another process has one.
     """
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.tensors = {name: x.detach() for name, x in tensors.items()}
-        # A sum is finite only if all its terms are.
-        self.sums = torch.stack(
-            [x.sum(dtype=torch.float32) for x in self.tensors.values()]
-        )
-
-    def finish(self) -> None:
-        """Wait for the answer.
-
-        Raises:
-            NonFiniteError: Naming the first tensor that is not finite.
-        """
-        if not self.sums.isfinite().all():
-            raise_first_non_finite(self.tensors)
+    tensors = {name: x.detach() for name, x in tensors.items()}
+    # A sum is finite only if all its terms are.
+    sums = torch.stack([x.sum(dtype=torch.float32) for x in tensors.values()])
+    error = None
+    try:
+        yield
+        if not sums.isfinite().all():
+            raise_first_non_finite(tensors)
+    except NonFiniteError as found:
+        error = found
+    agree(error, sums.device)
 
 
 def raise_first_non_finite(tensors: Mapping[str, Tensor]) -> None:
@@ -139,7 +143,7 @@ def name_predictions(
 
 
 def agree(error: NonFiniteError | None, device: torch.device) -> None:
-    """Let all processes leave out a batch if one of them has to.
+    """Let all processes skip a batch if one of them has to.
 
     Raises:
         NonFiniteError: The ``error`` of this process, or one that says that

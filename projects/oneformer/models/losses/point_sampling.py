@@ -1,32 +1,10 @@
 """Values of feature maps and binary masks at points between pixels."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-class Unlabelled(NamedTuple):
-    """What the annotation of a picture leaves open.
-
-    It is not held against the model, as it would be if it were background.
-    """
-
-    classes: Tensor  # bool (K,): may be there, and is not labelled
-    pixels: Tensor | None  # bool (H, W); None if all pixels are labelled
-
-    def at(self, points: Tensor) -> Tensor:
-        """Return which points touch an open pixel, bool like (..., P)."""
-        assert self.pixels is not None
-        shared = points if points.dim() == 2 else points.flatten(0, 1)
-        touched = sample_masks(self.pixels[None], shared)[0] > 0
-        return touched.view(points.shape[:-1])
-
-
-# A logit of a point that has no part: probability and cross entropy are 0.
-NO_PART = -1e4
 # With points of their own, each needs memory many times over.
 MASKS_AT_ONCE = 32
 
