@@ -4,13 +4,13 @@ import reprlib
 from collections.abc import Sequence
 
 import numpy as np
-from hotcoco import COCO, COCOeval
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import load
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
+from ..optional import import_optional
 from ..run_lengths import encode_masks, rle_area
 from .result_files import category_ids, check_outputs, write_json
 from .samples import check_result, check_sizes, check_truth
@@ -344,8 +344,11 @@ def evaluate(
     # From 1, as COCO takes the number 0 for no match.
     truth = [dict(own, id=number) for number, own in enumerate(truth, 1)]
     categories = [dict(id=k, name=str(k)) for k in range(num_classes)]
-    coco = COCO(dict(images=images, annotations=truth, categories=categories))
-    evaluation = COCOeval(coco, coco.load_res(found), metric)
+    hotcoco = import_optional('hotcoco', 'Average precisions')
+    coco = hotcoco.COCO(
+        dict(images=images, annotations=truth, categories=categories)
+    )
+    evaluation = hotcoco.COCOeval(coco, coco.load_res(found), metric)
     evaluation.params.max_dets = list(proposal_nums)
     evaluation.evaluate()
     evaluation.accumulate()
