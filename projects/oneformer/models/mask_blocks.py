@@ -174,14 +174,15 @@ class MaskBlocks:
     def taking_part(self, active: Tensor) -> list[tuple[Block, Tensor]]:
         """Return the blocks in which there are queries, with their indices.
 
-        The host waits for the device twice, however many they are.
+        The host waits for the device once, however many they are.
 
         Args:
             active (Tensor): Whether a query is in a block, bool,
                 (M, blocks).
         """
-        queries = active.T.nonzero()[:, 1]
-        counts = active.sum(0).tolist()
+        active = active.T.cpu()
+        queries = active.nonzero()[:, 1].to(self.masks.device)
+        counts = active.sum(1).tolist()
         return [
             (block, own)
             for block, own in zip(
