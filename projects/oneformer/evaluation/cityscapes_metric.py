@@ -6,20 +6,19 @@ their own functions turn the counts into scores.
 
 import contextlib
 import copy
-import importlib
 import os.path as osp
 import tempfile
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 import numpy as np
-from hotcoco import mask as coco_mask
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from PIL import Image
 
-from ..run_lengths import encode_labels, encode_masks, rle_area
+from ..optional import import_optional
+from ..run_lengths import coco_mask, encode_labels, encode_masks, rle_area
 from .instance_metric import format_table
 from .result_files import (
     check_outputs,
@@ -98,16 +97,10 @@ class CityscapesMetric(BaseMetric):
 
     def load_script(self) -> ModuleType:
         """Return the official script."""
-        try:
-            return importlib.import_module(
-                f'cityscapesscripts.evaluation.{self.script}'
-            )
-        except ImportError as error:
-            raise ImportError(
-                f'{type(self).__name__} measures with the official scripts, '
-                f'which cannot be imported ({error}): '
-                'pip install cityscapesscripts'
-            ) from error
+        return import_optional(
+            f'cityscapesscripts.evaluation.{self.script}',
+            'The official metrics of Cityscapes',
+        )
 
     def script_options(self) -> tuple[ModuleType, object]:
         """Return the official script, and a copy of its settings."""
@@ -265,7 +258,8 @@ class CityscapesInstanceAP(CityscapesMetric):
             file_name = f'{name}_{number}_{classes[label]}.png'
             file_name = file_name.replace(' ', '-')  # splits the line
             write_png(
-                osp.join(folder, file_name), coco_mask.decode(rle).astype(bool)
+                osp.join(folder, file_name),
+                coco_mask().decode(rle).astype(bool),
             )
             lines.append(f'{file_name} {ids[label]} {score!r}\n')
         write_file(
@@ -428,7 +422,7 @@ def shared_pixels(masks: list[dict], others: list[dict]) -> np.ndarray:
         return np.zeros((len(masks), len(others)), np.int64)
     # With a crowd, IoU is the share of the first mask that both cover: times
     # its area a whole number, which rounding restores.
-    share = coco_mask.iou(masks, others, [True] * len(others))
+    share = coco_mask().iou(masks, others, [True] * len(others))
     area = np.array([rle_area(mask) for mask in masks])
     return np.rint(share * area[:, None]).astype(np.int64)
 

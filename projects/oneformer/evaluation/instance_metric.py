@@ -5,7 +5,6 @@ import reprlib
 from collections.abc import Sequence
 
 import numpy as np
-from hotcoco import COCO, COCOeval
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get
@@ -14,6 +13,7 @@ from terminaltables import AsciiTable
 
 from ..datasets.coco_layout import parse_json, require_coco
 from ..datasets.coco_masks import check_segmentation, to_rle
+from ..optional import import_optional
 from ..run_lengths import encode_masks, rle_area, rle_box
 from .result_files import category_ids, check_outputs, write_json
 from .samples import check_result, check_sizes, check_truth
@@ -394,8 +394,11 @@ def evaluate(
     # From 1, as COCO takes the number 0 for no match.
     truth = [dict(own, id=number) for number, own in enumerate(truth, 1)]
     categories = [dict(id=k, name=str(k)) for k in range(num_classes)]
-    coco = COCO(dict(images=images, annotations=truth, categories=categories))
-    evaluation = COCOeval(coco, coco.load_res(found), metric)
+    hotcoco = import_optional('hotcoco', 'Average precisions')
+    coco = hotcoco.COCO(
+        dict(images=images, annotations=truth, categories=categories)
+    )
+    evaluation = hotcoco.COCOeval(coco, coco.load_res(found), metric)
     evaluation.params.max_dets = list(proposal_nums)
     evaluation.evaluate()
     evaluation.accumulate()

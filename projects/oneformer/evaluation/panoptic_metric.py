@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from hotcoco.panoptic import PanopticEval
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.evaluation.metrics.coco_panoptic_metric import print_panoptic_table
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from ..datasets.transforms.segment_ids import encode_ids
+from ..optional import import_optional
 from ..run_lengths import encode_labels, rle_area
 from .result_files import (
     category_ids,
@@ -143,7 +143,8 @@ class PanopticQuality(BaseMetric):
             )
             truth.append(dict(names, segments_info=result['truth']))
             predicted.append(dict(names, segments_info=result['predicted']))
-        evaluation = PanopticEval(
+        panoptic = import_optional('hotcoco.panoptic', 'Panoptic qualities')
+        evaluation = panoptic.PanopticEval(
             dict(images=images, annotations=truth, categories=categories),
             dict(annotations=predicted),
         )
