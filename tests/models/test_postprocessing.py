@@ -286,12 +286,13 @@ def test_semantic_follows_the_rules(meta, classes, seed):
             scores[label] += row[label] * sigmoid(mask)
     head = OneFormerFusionHead(num_classes, things)
     found = semantic_scores(head, cls_scores, mask_preds, meta)
-    np.testing.assert_allclose(found.numpy(), scores, rtol=0, atol=ROUNDING)
+    rounding = 5 * ROUNDING  # scores are sums over all queries
+    np.testing.assert_allclose(found.numpy(), scores, rtol=0, atol=rounding)
     labels = head('semantic', cls_scores, mask_preds, meta).sem_seg[0]
     ranked = np.sort(scores, 0)
     clear = np.full(scores.shape[1:], True)
     if num_classes > 1:
-        clear = ranked[-1] - ranked[-2] > 2 * ROUNDING
+        clear = ranked[-1] - ranked[-2] > 2 * rounding
     assert clear.mean() > 0.99
     np.testing.assert_array_equal(
         labels.numpy()[clear], scores.argmax(0)[clear]
