@@ -6,12 +6,14 @@
 #   MMCV_WHEEL  with STACK=upstream, a compiled mmcv in place of mmcv-lite
 #   DATA        with `make demo`, a data set to use instead of a drawn one
 #   JOBS        how many tests run at a time
+#   SUITE       with `make test-processors`, test or test-all
 PYTHON ?= python3
 VENV ?= .venv
 STACK ?= onedl
 MMCV_WHEEL ?=
 DATA ?=
 JOBS ?= 2
+SUITE ?= test-all
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -22,15 +24,24 @@ MMCV_onedl := onedl-mmcv
 MMCV_upstream := $(or $(MMCV_WHEEL),mmcv-lite)
 OPENCV := opencv-python opencv-python-headless
 
-.PHONY: help setup demo test test-all configs lint format clean
+# MKL and PyTorch choose kernels by processor and by number of threads; each
+# setting stands for another machine. What a setting does not name is unset.
+PROCESSORS := \
+  'OMP_NUM_THREADS=1' \
+  'OMP_NUM_THREADS=2 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default' \
+  'OMP_NUM_THREADS=1 MKL_CBWR=AVX2 ATEN_CPU_CAPABILITY=default' \
+  'OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2'
+
+.PHONY: help setup demo test test-all test-processors configs lint format clean
 
 help:
 	@echo 'make setup     install everything into $(VENV)'
 	@echo 'make demo      train, test and draw a tiny model (DATA=folder: on your data)'
 	@echo 'make test      the fast tests, on a CPU'
 	@echo 'make test-all  all tests'
+	@echo 'make test-processors  all tests with the kernels of several processors'
 	@echo 'make configs   build the model of every config'
-	@echo 'make lint      check style and spelling'
+	@echo 'make lint      check style, spelling and pages'
 	@echo 'make format    bring the code into style'
 	@echo 'make clean     remove what builds and tests left behind'
 
@@ -76,6 +87,15 @@ test: $(STAMP)
 test-all: $(STAMP)
 	@$(BIN)/python -m pytest -q --durations=10 -n $(JOBS) --dist loadfile
 
+test-processors: $(STAMP)
+	@failed=; for setting in $(PROCESSORS); do \
+	  echo "== $$setting"; \
+	  env -u MKL_CBWR -u ATEN_CPU_CAPABILITY $$setting \
+	    $(MAKE) --no-print-directory $(SUITE) || \
+	    { echo "== failed: $$setting"; failed="$$failed; $$setting"; }; \
+	done; \
+	test -z "$$failed" || { echo "Failed with: $${failed#; }"; exit 1; }
+
 configs: $(STAMP)
 	@$(BIN)/python -m pytest -q tests/test_configs.py
 
@@ -83,6 +103,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
+	$(BIN)/python .ci/check_docs.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix

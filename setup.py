@@ -37,7 +37,7 @@ EXTRAS = {
         'timm',
         'transformers<5',
     ],
-    'lint': ['codespell[toml]', 'pre-commit', 'ruff'],
+    'lint': ['codespell[toml]', 'markdown-it-py', 'pre-commit', 'ruff'],
 }
 
 

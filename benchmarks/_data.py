@@ -20,6 +20,7 @@ class Recipe(NamedTuple):
     """Calls that make ``count`` training samples each."""
 
     name: str
+    target: float  # samples per second, ours divided by the peer's
     count: int
     ours: Callable[[], object]
     peers: dict[str, Callable[[], object]]
@@ -35,6 +36,7 @@ class Source(NamedTuple):
     segments: str
     short_side: int
     long_side: int
+    target: float
 
 
 SOURCES = {
@@ -46,6 +48,7 @@ SOURCES = {
         'annotations/panoptic_val2017/',
         800,
         1333,
+        5.0,
     ),
     'ADE20K': Source(
         'oneformer_swin-t_ade20k.py',
@@ -55,6 +58,7 @@ SOURCES = {
         'ade20k_panoptic_train/',
         512,
         2048,
+        3.5,
     ),
 }
 PASSES = 3  # over the few pictures, each time with the next task
@@ -85,7 +89,9 @@ def _recipe(name: str, source: Source, data: Path) -> Recipe:
         for kind, processor in _processors(listed['categories'], source)
     }
     count = PASSES * len(dataset)
-    return Recipe(name, count, partial(_make_samples, dataset), peers)
+    return Recipe(
+        name, source.target, count, partial(_make_samples, dataset), peers
+    )
 
 
 _kept = []

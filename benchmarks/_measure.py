@@ -81,6 +81,7 @@ def interleave(
     repeats: int,
     warmup: int = 1,
     synchronize: Call = lambda: None,
+    limit: float = float('inf'),
 ) -> dict[str, list[float]]:
     """Time calls in turns, so that a load from elsewhere meets all of them.
 
@@ -91,12 +92,17 @@ def interleave(
         repeats (int): Timed rounds.
         warmup (int): Rounds before that.
         synchronize (Call): Waits until a device has done its work.
+        limit (float): Seconds after which no timed round begins, of which
+            there are three at least, or as many as asked for.
 
     Returns:
         dict[str, list[float]]: Seconds of each round, by name.
     """
     seconds = {name: [] for name in calls}
+    end = time.perf_counter() + limit
     for turn in range(warmup + repeats):
+        if turn >= warmup + 3 and time.perf_counter() > end:
+            break
         names = list(calls) if turn % 2 == 0 else list(calls)[::-1]
         for name in names:
             gc.collect()

@@ -15,7 +15,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 # First, since it makes mmcv.ops importable for every import that follows.
 import projects.oneformer  # noqa: E402, F401, I001
 import mmdet  # noqa: E402
-import transformers  # noqa: E402
 from mmdet.registry import MODELS, TASK_UTILS  # noqa: E402, F401
 from mmdet.structures import DetDataSample  # noqa: E402
 from mmdet.structures.mask import BitmapMasks  # noqa: E402
@@ -92,6 +91,8 @@ def make_peer(
     name: str, training: bool, num_queries: int, num_classes: int
 ) -> nn.Module:
     """Build the network of transformers with weights that matter."""
+    import transformers
+
     head = TINY_HEAD if name == 'tiny' else dict(num_queries=num_queries)
     if name in SWIN:
         backbone = transformers.SwinConfig(**SWIN[name], out_features=STAGES)
@@ -146,18 +147,38 @@ def make_confident(pair: Pair, pictures: Tensor, share: float = 0.2) -> None:
     """
     output = pair.peer(pictures, task_ids(['panoptic']))
     logits = output.class_queries_logits[0]  # (Q, K + 1)
+    for layer in (
+        pair.peer.model.transformer_module.decoder.class_embed,
+        pair.ours.panoptic_head.cls_embed,
+    ):
+        sharpen(layer, logits, share)
+
+
+@torch.no_grad()
+def make_ours_confident(
+    ours: nn.Module, pictures: Tensor, share: float = 0.2
+) -> None:
+    """Do what :func:`make_confident` does, with our network alone."""
+    samples = test_samples(pictures.shape[-1], len(pictures), 'panoptic')
+    cls_scores, _ = ours(pictures, samples, 'tensor')
+    sharpen(ours.panoptic_head.cls_embed, cls_scores[-1][0], share)
+
+
+def sharpen(layer: nn.Linear, logits: Tensor, share: float) -> None:
+    """Scale a class layer, and shift its "no object".
+
+    Args:
+        layer (nn.Linear): The last of a network.
+        logits (Tensor): What it gives for a picture, (Q, K + 1).
+        share (float): Of the queries, to be sure of a class.
+    """
     # As far apart as trained ones; further, and the probabilities would be
     # denormal numbers, which processors are slow at.
     scale = 5 / logits.std()
     margin = scale * (logits[:, :-1].amax(1) - logits[:, -1])
-    layers = (
-        pair.peer.model.transformer_module.decoder.class_embed,
-        pair.ours.panoptic_head.cls_embed,
-    )
-    for layer in layers:
-        layer.weight.mul_(scale)
-        layer.bias.mul_(scale)
-        layer.bias[-1] += margin.quantile(1 - share)
+    layer.weight.mul_(scale)
+    layer.bias.mul_(scale)
+    layer.bias[-1] += margin.quantile(1 - share)
 
 
 def mask2former(num_queries: int) -> nn.Module:

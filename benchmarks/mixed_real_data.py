@@ -122,9 +122,23 @@ def main() -> None:
             *(name for name in own if name in CAMVID_THINGS),
         ),
     )
-    train_pipeline, test_pipeline = config.train_pipeline, config.test_pipeline
-    train_pipeline[3].update(size=(160, 160), ratio_range=(0.75, 2.0))
-    test_pipeline[1].scale = (320, 240)
+    train_pipeline = [
+        config.load_image,
+        config.load_segments,
+        config.random_flip,
+        dict(config.scale_jitter, size=(160, 160), ratio_range=(0.75, 2.0)),
+        config.sample_task,
+        config.task_targets,
+        config.task_texts,
+        config.pack_train,
+    ]
+    test_pipeline = [
+        config.load_image,
+        dict(config.resize, scale=(320, 240)),
+        config.load_segments,
+        config.eval_targets,
+        config.pack_test,
+    ]
     parts = make_parts(args.data, labels, metainfo)
     times = dict(panoptic=50, instance=4, semantic=1)
     config.model.metainfo = metainfo
@@ -143,8 +157,10 @@ def main() -> None:
     config.train_cfg.update(
         max_iters=args.iterations, val_interval=args.iterations + 1
     )
-    config.param_scheduler[0].end = config.param_scheduler[1].begin = 20
-    config.param_scheduler[1].end = args.iterations
+    config.param_scheduler = [
+        dict(config.warmup_lr, end=20),
+        dict(config.poly_lr, begin=20, end=args.iterations),
+    ]
     config.default_hooks.logger.interval = 20
     metrics = dict(
         panoptic=config.val_evaluator,

@@ -51,13 +51,26 @@ def main() -> None:
     resize = dict(
         type='Resize', scale=(side, side), keep_ratio=True, backend='pillow'
     )
-    config.train_pipeline[2:4] = [resize]  # neither flip nor jitter
-    config.test_pipeline[1] = resize
+    pipelines = dict(
+        train=[  # neither flip nor jitter
+            config.load_image,
+            config.load_segments,
+            resize,
+            config.sample_task,
+            config.task_targets,
+            config.task_texts,
+            config.pack_train,
+        ],
+        val=[
+            config.load_image,
+            resize,
+            config.load_segments,
+            config.eval_targets,
+            config.pack_test,
+        ],
+    )
     loaders = {}
-    for name, pipeline in (
-        ('train', config.train_pipeline),
-        ('val', config.test_pipeline),
-    ):
+    for name, pipeline in pipelines.items():
         loader = config[f'{name}_dataloader']
         loader.batch_size = 2
         loader.dataset.update(
@@ -75,7 +88,10 @@ def main() -> None:
     config.train_cfg.update(
         max_iters=args.iterations, val_interval=args.iterations
     )
-    config.param_scheduler[1].end = args.iterations
+    config.param_scheduler = [
+        config.warmup_lr,
+        dict(config.poly_lr, end=args.iterations),
+    ]
     Runner.from_cfg(config).train()
 
 

@@ -14,5 +14,5 @@ _base_ = [
 ]
 
 model = dict(metainfo=_base_.metainfo)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].milestones = [655556, 710184]
+step_lr = dict(_base_.step_lr, milestones=[655556, 710184])
+param_scheduler = [step_lr]

@@ -22,10 +22,27 @@ metainfo = dict(
 model = dict(metainfo=metainfo)
 
 data_root = 'data/camvid_panoptic/'
-train_pipeline = _base_.train_pipeline
-train_pipeline[3].update(size=(192, 256), ratio_range=(0.75, 2.0))
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=(384, 288))
+scale_jitter = dict(
+    _base_.scale_jitter, size=(192, 256), ratio_range=(0.75, 2.0)
+)
+train_pipeline = [
+    _base_.load_image,
+    _base_.load_segments,
+    _base_.random_flip,
+    scale_jitter,
+    _base_.sample_task,
+    _base_.task_targets,
+    _base_.task_texts,
+    _base_.pack_train,
+]
+resize = dict(_base_.resize, scale=(384, 288))
+test_pipeline = [
+    _base_.load_image,
+    resize,
+    _base_.load_segments,
+    _base_.eval_targets,
+    _base_.pack_test,
+]
 train_dataloader = dict(
     dataset=dict(data_root=data_root, pipeline=train_pipeline)
 )

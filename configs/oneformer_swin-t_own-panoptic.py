@@ -4,16 +4,27 @@ Train: python tools/train.py configs/oneformer_swin-t_own-panoptic.py
 """
 
 _base_ = './oneformer_swin-t_coco.py'
-data_root = 'data/mine/'
+
 metainfo = dict(classes=('cell', 'tissue'), thing_classes=('cell',))
+data_root = 'data/mine/'
 
 model = dict(metainfo=metainfo)
-own = dict(metainfo=metainfo, data_root=data_root)
-seg = 'annotations/panoptic_'
-train = dict(ann_file=f'{seg}train.json', filter_cfg=None, **own)
-train.update(data_prefix=dict(img='train/', seg=f'{seg}train/'))
-val = dict(ann_file=f'{seg}val.json', **own)
-val.update(data_prefix=dict(img='val/', seg=f'{seg}val/'))
-train_dataloader = dict(dataset=train)
-val_dataloader = dict(dataset=val)
+
+train_dataloader = dict(
+    dataset=dict(
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='annotations/panoptic_train.json',
+        data_prefix=dict(img='train/', seg='annotations/panoptic_train/'),
+        filter_cfg=None,
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='annotations/panoptic_val.json',
+        data_prefix=dict(img='val/', seg='annotations/panoptic_val/'),
+    )
+)
 test_dataloader = val_dataloader

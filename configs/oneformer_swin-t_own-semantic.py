@@ -1,18 +1,36 @@
-"""Your label maps: pictures, and PNGs with the number of a class per pixel.
+"""Your label maps: images, and PNGs with the number of a class per pixel.
 
 Train: python tools/train.py configs/oneformer_swin-t_own-semantic.py
 """
 
 _base_ = './oneformer_swin-t_coco.py'
+
 metainfo = dict(classes=('sky', 'road', 'car'), thing_classes=('car',))
+data_root = 'data/mine/'
 
 model = dict(metainfo=metainfo, test_cfg=dict(tasks=['semantic']))
-own = dict(type='OneFormerSemanticDataset', data_root='data/mine/')
-own.update(metainfo=metainfo, ann_file='', filter_cfg=None)
-train = dict(data_prefix=dict(img='images/train/', seg='labels/train/'))
-val = dict(data_prefix=dict(img='images/val/', seg='labels/val/'))
-train_dataloader = dict(dataset=dict(own, **train))
-val_dataloader = dict(dataset=dict(own, **val))
+
+train_dataloader = dict(
+    dataset=dict(
+        type='OneFormerSemanticDataset',
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='',
+        data_prefix=dict(img='images/train/', seg='labels/train/'),
+        filter_cfg=None,
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        type='OneFormerSemanticDataset',
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='',
+        data_prefix=dict(img='images/val/', seg='labels/val/'),
+        filter_cfg=None,
+    )
+)
 test_dataloader = val_dataloader
-val_evaluator = [_base_.val_evaluator[2]]
+
+val_evaluator = [_base_.semantic_iou]
 test_evaluator = val_evaluator

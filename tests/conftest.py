@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import importlib
+import os
 import random
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import torch
 # First, since it makes mmcv.ops importable for every test that follows.
 importlib.import_module('projects.oneformer')
 
-# The models of the tests are too small to gain from more.
-torch.set_num_threads(1)
+# One thread, as the tensors of the tests are too small to gain from more,
+# unless the environment asks for more. Child processes inherit the variable.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
 
 
 @pytest.fixture(autouse=True)

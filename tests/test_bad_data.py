@@ -222,7 +222,7 @@ def test_it_may_be_skipped_counted_and_logged(one_of_two_is_cut, warnings):
         assert Path(path).name == '0.jpg'
     assert dataset.skipped >= 3
     assert len(warnings) == dataset.skipped <= 10
-    assert warnings[0].startswith('Skipped a picture, number 1 of this proc')
+    assert warnings[0].startswith('Skipped an image, number 1 of this proc')
     assert '1.jpg cannot be read' in warnings[0]
 
 

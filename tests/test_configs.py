@@ -1,10 +1,12 @@
 """Every config under configs/ holds together and builds its model."""
 
+import ast
 import re
 
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
+from mmengine import load
 
 from tests.recipe_twins import (
     CONFIGS,
@@ -13,6 +15,7 @@ from tests.recipe_twins import (
     parts_of,
 )
 
+ROOT = CONFIGS.parent
 PATHS = sorted(CONFIGS.glob('*.py'))
 TINY = [path for path in PATHS if re.search('r18|effnet', path.stem)]
 
@@ -36,8 +39,75 @@ def test_the_docstring_says_how_to_run_it(path):
     assert re.search(r'^(Train|Run): ', docstring, re.MULTILINE)
 
 
-def test_the_leaf_is_short(path):
-    assert len(path.read_text().splitlines()) <= 40
+# Lists of a config whose elements have names.
+LISTS = '(?:pipeline|evaluator|transforms|datasets|hooks|scheduler)s?'
+
+
+def positions(source: str) -> list[str]:
+    """Return where code picks an element of a config's list by its number."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Subscript(value=of, slice=index):
+                pass
+            case ast.Call(
+                func=ast.Attribute(value=of, attr='insert' | 'pop'),
+                args=[index, *_],
+            ):
+                pass
+            case _:
+                continue
+        if re.search(f"{LISTS}(?:'])?$", ast.unparse(of)) and any(
+            isinstance(part, ast.Constant) and isinstance(part.value, int)
+            for part in ast.walk(index)
+        ):
+            found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize(
+    'code',
+    [
+        'train_pipeline[6].probs = probs',
+        '_base_.test_pipeline[1].update(scale=scale)',
+        'val_evaluator = [_base_.val_evaluator[-1]]',
+        "tta_pipeline[-1]['transforms'][0] = scales",
+        'config.train_pipeline[2:4] = [resize]',
+        'config.param_scheduler[0].end = 20',
+        'test_pipeline.insert(4, load_semantic_truth)',
+        "steps['transforms'].pop(4)",
+    ],
+)
+def test_a_position_in_a_list_of_a_config_is_found(code):
+    assert positions(code)
+
+
+def test_names_and_other_numbers_are_no_positions():
+    assert not positions(
+        "sizes[0], config['val_evaluator'], pipelines['train'], "
+        'config.train_pipeline[:], hooks.pop(name)'
+    )
+
+
+def test_nothing_edits_a_config_by_position():
+    """Insert one transform, and such an edit changes another one."""
+    sources = {
+        str(path.relative_to(ROOT)): [path.read_text()]
+        for folder in ('configs', 'tools', 'benchmarks')
+        for path in (ROOT / folder).rglob('*.py')
+    }
+    overrides = {}
+    for path in [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')]:
+        name, text = str(path.relative_to(ROOT)), path.read_text()
+        sources[name] = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+        # The phases of a schedule have no name on the command line.
+        overrides[name] = re.findall(rf'{LISTS}(?<!scheduler)\.\d\S*', text)
+    found = {
+        name: [place for block in blocks for place in positions(block)]
+        for name, blocks in sources.items()
+    }
+    assert not {name: places for name, places in found.items() if places}
+    assert not {name: keys for name, keys in overrides.items() if keys}
 
 
 def test_model_and_data_have_the_same_classes(config):
@@ -118,3 +188,29 @@ def test_a_tiny_model_answers_every_task(path):
     num_classes = len(config.model.metainfo.classes)
     assert cls_scores[-1].shape == (1, head.num_queries, num_classes + 1)
     assert mask_preds[-1].shape == (1, head.num_queries, 16, 24)
+
+
+def test_the_model_index_has_the_published_scores_of_the_configs():
+    """As in the docstrings: PQ, AP, mIoU, and mIoU with scales and flips."""
+    index = load(ROOT / 'model-index.yml')
+    (collection,) = index['Collections']
+    listed = {}
+    for path in index['Import']:
+        for model in load(ROOT / path)['Models']:
+            assert model['In Collection'] == collection['Name']
+            assert model['Config'] == f'configs/{model["Name"]}.py'
+            assert 'Weights' not in model  # none of ours
+            listed[model['Name']] = [
+                score
+                for result in model.get('Results', [])
+                for score in result['Metrics'].values()
+            ]
+    published = {}
+    for path in PATHS:
+        found = re.search(r'^Published: (.*)$', path.read_text(), re.MULTILINE)
+        if path.stem in listed:
+            scores = re.findall(r'\d+\.\d', found[1])
+            published[path.stem] = [float(score) for score in scores]
+        else:
+            assert not found or found[1].startswith('no score')
+    assert listed == published

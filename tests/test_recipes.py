@@ -9,6 +9,7 @@ import re
 import runpy
 from collections import Counter
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -260,7 +261,7 @@ def test_pictures_are_augmented_as_in_the_reference(name, config, recipe):
         ]
         if recipe.data != 'cityscapes':
             expected.append(dict(type='PadToSize', size=crop))
-    loaded, augmented = pipeline[:2], pipeline[2:-4]
+    loaded, augmented, targets = pipeline[:2], pipeline[2:-4], pipeline[-4:]
     assert [step.type for step in loaded] == [
         'LoadImageFromFile',
         'LoadSegments',
@@ -270,8 +271,9 @@ def test_pictures_are_augmented_as_in_the_reference(name, config, recipe):
     tasks = ALL_TASKS
     if recipe.data == 'mapillary' and not name.endswith('-for-cityscapes'):
         tasks = NO_INSTANCE
-    assert pipeline[-4] == dict(type='SampleTask', probs=tasks)
-    assert [step.type for step in pipeline[-3:]] == [
+    assert targets[0] == dict(type='SampleTask', probs=tasks)
+    assert [step.type for step in targets] == [
+        'SampleTask',
         'TaskTargets',
         'TaskTexts',
         'PackDetInputs',
@@ -316,14 +318,16 @@ def test_ade20k_and_cityscapes_are_measured_on_their_own_files(config, recipe):
         (step,) = truth
         assert step.img_prefix == f'{root}images/validation'
         assert step.seg_prefix == f'{root}annotations_detectron2/validation'
-        metric = config.val_evaluator[1]
+        metric = config.instance_ap
+        assert metric in config.val_evaluator
         assert metric.ann_file == f'{root}ade20k_instance_val.json'
         assert metric.category_key == 'label'
         return
     assert truth == []
     if recipe.data == 'cityscapes':
-        folder = config.val_evaluator[1].seg_prefix
-        assert folder == 'data/cityscapes/gtFine/val'
+        metric = config.instance_ap
+        assert metric in config.val_evaluator
+        assert metric.seg_prefix == 'data/cityscapes/gtFine/val'
 
 
 def test_pictures_without_things_are_left_out_of_coco_only(config, recipe):
@@ -693,32 +697,6 @@ def millions(model: nn.Module) -> float:
     return round(sum(p.numel() for p in model.parameters()) / 1e6, 3)
 
 
-@pytest.mark.parametrize(
-    ('overrides', 'key', 'expected'),
-    [
-        (
-            {'optim_wrapper.clip_grad.max_norm': 0.01},
-            'optim_wrapper.clip_grad',
-            dict(max_norm=0.01),
-        ),
-        (
-            {'param_scheduler.0.milestones': [655556, 710184]},
-            'param_scheduler.0.milestones',
-            [655556, 710184],
-        ),
-    ],
-)
-def test_the_alternatives_are_options_of_the_command_line(
-    overrides, key, expected
-):
-    config = load_config('oneformer_swin-l_coco')
-    config.merge_from_dict(overrides)
-    found = config
-    for part in key.split('.'):
-        found = found[int(part) if part.isdigit() else part]
-    assert found == expected
-
-
 def test_clipping_limits_the_norm_of_all_gradients_together():
     config = load_config('oneformer_swin-l_coco')
     config.merge_from_dict({'optim_wrapper.clip_grad.max_norm': 0.01})
@@ -729,16 +707,6 @@ def test_clipping_limits_the_norm_of_all_gradients_together():
     wrapper.step()
     squares = sum(param.grad.square().sum() for param in model.parameters())
     assert float(squares) == pytest.approx(1e-4, rel=1e-3)
-
-
-def test_instances_of_mapillary_can_be_drawn_by_an_option():
-    config = load_config('oneformer_swin-l_mapillary')
-    step = 'train_dataloader.dataset.pipeline.6.probs'
-    config.merge_from_dict(
-        {f'{step}.{task}': prob for task, prob in ALL_TASKS.items()}
-    )
-    found = config.train_dataloader.dataset.pipeline[6]
-    assert found == dict(type='SampleTask', probs=ALL_TASKS)
 
 
 def test_a_small_twin_trains_and_answers(name, config, recipe, tmp_path):
@@ -858,15 +826,37 @@ def test_the_precision_can_be_chosen_on_the_command_line(
     assert not {'dtype', 'loss_scale'} & set(wrapper)
 
 
-def test_the_page_of_configs_says_how_to_change_the_size(tmp_path):
+def config_of(source: str, folder: Path) -> Config:
+    """Read a config as if it were a file in ``configs/``."""
+    path = folder / 'changed.py'
+    path.write_text(source.replace("'./", f"'{CONFIGS}/"))
+    return Config.fromfile(path)
+
+
+def test_a_step_is_changed_as_the_page_of_configs_shows(tmp_path):
     page = (CONFIGS.parent / 'docs' / 'configs.md').read_text()
-    (example,) = re.findall('```python\n(.*?)```', page, re.DOTALL)
-    path = tmp_path / 'smaller.py'
-    path.write_text(example.replace("'./", f"'{CONFIGS}/"))
-    pipeline = Config.fromfile(path).train_dataloader.dataset.pipeline
-    crop, pad = pipeline[2], pipeline[5]
-    assert crop.type == 'RandomChoiceResizeCrop'
+    (example,) = [
+        block
+        for block in re.findall('```python\n(.*?)```', page, re.DOTALL)
+        if 'size = 384' in block
+    ]
+    pipeline = config_of(example, tmp_path).train_dataloader.dataset.pipeline
+    steps = {step.type: step for step in pipeline}
+    crop = steps['RandomChoiceResizeCrop']
     assert crop.crop_size == (384, 384)
     assert (len(crop.scales), crop.scales[0]) == (16, (1536, 192))
     assert crop.scales[-1] == (1536, 768)
-    assert pad == dict(type='PadToSize', size=(384, 384))
+    assert steps['PadToSize'] == dict(type='PadToSize', size=(384, 384))
+    base = load_config('oneformer_swin-t_ade20k').train_dataloader.dataset
+    assert list(steps) == [step.type for step in base.pipeline]
+
+
+def test_the_second_step_of_the_learning_rate_is_changed_by_its_name(tmp_path):
+    source = (
+        "_base_ = './oneformer_swin-l_coco.py'\n"
+        'param_scheduler = [\n'
+        '    dict(_base_.step_lr, milestones=[655556, 710184])\n'
+        ']'
+    )
+    changed = config_of(source, tmp_path).param_scheduler
+    assert changed == load_config('oneformer_dinat-l_coco').param_scheduler

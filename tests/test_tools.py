@@ -26,7 +26,6 @@ def run(*command, check=True, **variables):
         env=dict(
             os.environ,
             CUDA_VISIBLE_DEVICES='',
-            OMP_NUM_THREADS='1',
             PYTHON=sys.executable,
             **variables,
         ),

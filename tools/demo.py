@@ -198,10 +198,8 @@ def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
     import mmcv
     from mmdet.registry import DATASETS
 
-    from projects.oneformer.datasets.transforms.load_segments import (
-        LoadPanopticSegments,
-        decode_ids,
-    )
+    from projects.oneformer.datasets import LoadPanopticSegments
+    from projects.oneformer.datasets.transforms.segment_ids import decode_ids
     from projects.oneformer.inferencer import OneFormerInferencer
     from projects.oneformer.tasks import TASKS
     from projects.oneformer.visualization import (

@@ -1,17 +1,29 @@
 """Masks and label maps as COCO run lengths.
 
 Run lengths are counted down the columns. The places where runs begin and end
-are found along the rows, in the order in which pictures lie in memory, and
+are found along the rows, in the order in which images lie in memory, and
 sorted afterwards: that spares a transposed copy of every mask.
 """
 
+from types import ModuleType
+
 import numpy as np
 import torch
-from hotcoco import mask as coco_mask
 from torch import Tensor
+
+from .optional import import_optional
 
 # Looked at in one go on a GPU, which bounds the memory for it.
 GPU_PIXELS = 2**25
+
+
+def coco_mask() -> ModuleType:
+    """Return hotcoco's functions of run lengths.
+
+    Raises:
+        ImportError: If hotcoco is missing.
+    """
+    return import_optional('hotcoco.mask', 'Run lengths of masks')
 
 
 def encode_masks(masks: Tensor) -> list[dict]:
@@ -75,7 +87,7 @@ def join_rles(rles: list[dict]) -> dict:
     """Return the union of COCO RLEs of one size, one or more."""
     if len(rles) == 1:
         return rles[0]
-    joined = coco_mask.merge(rles)
+    joined = coco_mask().merge(rles)
     counts = joined['counts']
     if isinstance(counts, bytes):
         counts = counts.decode()
@@ -84,12 +96,12 @@ def join_rles(rles: list[dict]) -> dict:
 
 def rle_area(rle: dict) -> int:
     """Return the number of pixels in a COCO RLE."""
-    return int(coco_mask.area(rle))
+    return int(coco_mask().area(rle))
 
 
 def rle_box(rle: dict) -> list[float]:
     """Return left, top, width and height of a COCO RLE, 0 if it is empty."""
-    return coco_mask.to_bbox(rle).tolist()
+    return coco_mask().to_bbox(rle).tolist()
 
 
 def _edges(masks: Tensor) -> Tensor:
@@ -124,7 +136,7 @@ def _pack(borders: np.ndarray, height: int, width: int) -> dict:
     single[:-1] &= ~twice
     borders = borders[single]
     if len(borders) and borders[-1] == height * width:
-        borders = borders[:-1]  # the last run ends with the picture
+        borders = borders[:-1]  # the last run ends with the image
     counts = np.diff(borders, prepend=0, append=height * width)
     rle = dict(size=[height, width], counts=counts.tolist())
-    return dict(rle, counts=coco_mask.rle_to_string(rle))
+    return dict(rle, counts=coco_mask().rle_to_string(rle))

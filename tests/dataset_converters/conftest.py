@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
 # The converters are scripts, which find each other beside them.
-sys.path.insert(0, str(TOOLS))
+sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
 
 
 class Result(NamedTuple):

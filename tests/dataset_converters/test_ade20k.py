@@ -1,4 +1,4 @@
-"""The converter of ADE20K, on drawn and on real pictures."""
+"""The converter of ADE20K, on drawn and on real images."""
 
 import shutil
 from pathlib import Path
@@ -57,7 +57,7 @@ SEGMENTS = [
 
 
 def add_picture(root: Path, folder: str, name: str, label=SEMANTIC) -> None:
-    """Add a picture with labels as the releases have them."""
+    """Add an image with labels as the releases have them."""
     height, width = np.shape(label)
     image = root / 'images' / folder / f'{name}.jpg'
     write_png(image, np.zeros((height, width, 3)))
@@ -70,7 +70,7 @@ def add_picture(root: Path, folder: str, name: str, label=SEMANTIC) -> None:
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Three training pictures and one to validate on."""
+    """Three training images and one to validate on."""
     folder = tmp_path / 'ADEChallengeData2016'
     add_picture(folder, 'training', 'ADE_train_1')
     add_picture(folder, 'training', 'ADE_train_2', [[3, 3], [150, 0]])
@@ -258,7 +258,7 @@ def test_pictures_without_instance_file_are_told(root, convert):
     path.unlink()
     result = convert('ade20k', root)
     assert result.code == 1
-    assert '1 of 3 pictures have no instances' in result.error
+    assert '1 of 3 images have no instances' in result.error
     assert str(path) in result.error
     assert '--allow-missing' in result.error
     assert not [*root.glob('*.json*')]
@@ -276,11 +276,11 @@ def test_pictures_without_instance_file_can_be_left_out(root, convert):
 BROKEN = {
     'annotations/training/ADE_train_1.png': [
         (np.full((3, 4), 151), 'has the value 151: expected 0 to 150'),
-        (np.ones((3, 4, 3)), 'expected a grey picture with 8 bits'),
+        (np.ones((3, 4, 3)), 'expected a grey image with 8 bits'),
         (np.ones((3, 5)), 'Expected one size (height, width)'),
     ],
     'annotations_instance/training/ADE_train_1.png': [
-        (np.ones((3, 4)), 'expected an RGB picture with 8 bits'),
+        (np.ones((3, 4)), 'expected an RGB image with 8 bits'),
         (np.full((3, 4, 3), 101), 'has the instance class 101 in red'),
         (np.dstack([INSTANCE] * 3) * [0, 1, 1], 'of several classes, or of'),
         (
@@ -312,7 +312,7 @@ def test_a_damaged_file_is_named(root, convert, damage):
     path.write_bytes(damage(path.read_bytes()))
     result = convert('ade20k', root)
     assert result.code == 1
-    assert f'{path} cannot be read as a picture' in result.error
+    assert f'{path} cannot be read as an image' in result.error
     assert 'unpack the download again' in result.error
 
 

@@ -1,4 +1,4 @@
-"""The converter of Cityscapes, on drawn pictures and on its layout."""
+"""The converter of Cityscapes, on drawn images and on its layout."""
 
 import shutil
 from pathlib import Path
@@ -68,7 +68,7 @@ def image_path(root: Path, split: str, name: str) -> Path:
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Four pictures in the layout of the release."""
+    """Four images in the layout of the release."""
     folder = tmp_path / 'cityscapes'
     for split, names in PICTURES.items():
         for name in names:
@@ -168,7 +168,7 @@ def test_the_official_script_makes_the_same(root, tmp_path, convert):
 
 @pytest.fixture
 def official(tmp_path, shared_data) -> Path:
-    """Real pictures with a JSON as the official script writes it."""
+    """Real images with a JSON as the official script writes it."""
     folder = tmp_path / 'official'
     source = shared_data / 'camvid_cityscapes_layout'
     for name in ('gtFine', 'leftImg8bit'):
@@ -274,7 +274,7 @@ def test_a_missing_image_is_named(root, convert):
     path.unlink()
     result = convert('cityscapes', root)
     assert result.code == 1
-    assert '1 of 1 labelled pictures have no image' in result.error
+    assert '1 of 1 labels have no image' in result.error
     assert str(path) in result.error
 
 

@@ -1,4 +1,4 @@
-"""The converters of panoptic annotations, on drawn and on real pictures."""
+"""The converters of panoptic annotations, on drawn and on real images."""
 
 import io
 import shutil
@@ -53,7 +53,7 @@ CONTENT = dict(
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Two pictures in the layout of COCO."""
+    """Two images in the layout of COCO."""
     folder = tmp_path / 'coco'
     write_json(folder / 'annotations/panoptic_val2017.json', CONTENT)
     for annotation in CONTENT['annotations']:
@@ -151,14 +151,14 @@ def change(root: Path, edit) -> Path:
     ('edit', 'message'),
     [
         (lambda c: c.pop('categories'), "expected a list 'categories'"),
-        (lambda c: c['images'][1].pop('height'), "without ['height']"),
+        (lambda c: c['images'][1].pop('height'), "lacks ['height']"),
         (
             lambda c: c['categories'][0].pop('isthing'),
-            "an entry of 'categories' without ['isthing']",
+            "'person'} without 'isthing'",
         ),
         (
             lambda c: c['annotations'][0]['segments_info'][0].pop('id'),
-            'expected an id, and a category_id',
+            "lacks ['id']",
         ),
         (lambda c: c['categories'].pop(), 'that is among its categories'),
         (lambda c: c['images'].pop(), 'has the image_id 3, which no entry'),
@@ -172,7 +172,7 @@ def change(root: Path, edit) -> Path:
         ),
         (
             lambda c: c['images'][0].update(height=3),
-            'its picture is (3, 4) (height, width)',
+            'its image is (3, 4) (height, width)',
         ),
     ],
 )
@@ -299,10 +299,10 @@ def test_classes_must_fit_into_a_byte(root, convert):
 
 
 def test_a_png_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    import _common
+    from _annotations import write_png as write_whole
 
     path = tmp_path / 'a.png'
-    _common.write_png(path, np.zeros((2, 2), np.uint8))
+    write_whole(path, np.zeros((2, 2), np.uint8))
     before = path.read_bytes()
 
     def fill_up(self, stream, **options):
@@ -311,7 +311,7 @@ def test_a_png_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, 'save', fill_up)
     with pytest.raises(OSError, match='No space is left to write .*a.png'):
-        _common.write_png(path, np.ones((2, 2), np.uint8))
+        write_whole(path, np.ones((2, 2), np.uint8))
     assert path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [path]
     assert Image.open(io.BytesIO(before)).size == (2, 2)

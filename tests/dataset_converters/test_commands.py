@@ -47,7 +47,7 @@ def test_a_root_that_does_not_exist_is_named(convert, tmp_path):
 
 @pytest.fixture
 def labels(tmp_path) -> Path:
-    """Twenty pictures of ADE20K, all of them wall."""
+    """Twenty images of ADE20K, all of them wall."""
     for index in range(20):
         name = f'ADE_train_{index:08d}'
         for folder, values in (
@@ -85,7 +85,7 @@ def test_an_error_in_a_process_is_told_without_traceback(labels, run_script):
         'ade20k.py', labels, '--splits', 'train', '--workers', 2
     )
     assert process.returncode == 1
-    assert f'error: {path} cannot be read as a picture' in process.stderr
+    assert f'error: {path} cannot be read as an image' in process.stderr
     assert 'Traceback' not in process.stderr
     assert not [*labels.rglob('.*.part')]
 

@@ -1,4 +1,4 @@
-"""The check of Mapillary Vistas, on drawn pictures."""
+"""The check of Mapillary Vistas, on drawn images."""
 
 import shutil
 from pathlib import Path
@@ -57,7 +57,7 @@ def panoptic_json(names: list[str]) -> dict:
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Three pictures in the layout of the release of 2018."""
+    """Three images in the layout of the release of 2018."""
     folder = tmp_path / 'mapillary_vistas'
     for split, names in (('training', ['a', 'b']), ('validation', ['c'])):
         for name in names:

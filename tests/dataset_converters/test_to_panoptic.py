@@ -119,7 +119,7 @@ def test_instances_are_pasted_small_over_large(root, make):
     assert [
         (s['id'], s['category_id'], s['area'], s['iscrowd']) for s in segments
     ] == [(1, 0, 4, 0), (2, 1, 1, 0), (5, 2, 3, 0), (6, 3, 1, 0), (7, 2, 1, 1)]
-    # The second picture has no instances.
+    # The second image has no instances.
     assert read_ids(root / 'annotations/panoptic/b.png') == [
         [1, 1, 1, 0],
         [1, 0, 0, 0],
@@ -142,32 +142,42 @@ def test_the_dataset_reads_what_is_made(root, make, mmdet_scope):
 @pytest.mark.parametrize(
     ('edit', 'message'),
     [
-        (lambda c: c.pop('categories'), "KeyError('categories') is missing"),
+        (lambda c: c.pop('categories'), "expected a list 'categories' in it"),
         (
             lambda c: c['annotations'][0].update(category_id=5),
-            'not in the COCO instance layout',
+            'with the category_id 5, which no entry has',
         ),
         (
             lambda c: c['images'][0].update(file_name='c.jpg'),
-            'has 1 pictures that are not in',
+            'has 1 images that are not in',
         ),
         (
             lambda c: c['annotations'][0].update(segmentation=[[1]]),
-            'segmentation that cannot be read',
+            'a polygon has 1 numbers',
         ),
         (
             lambda c: c['annotations'][0].update(segmentation=[]),
-            'a polygon needs three points',
+            'is empty: expected polygons',
         ),
         (
             lambda c: c['annotations'][2]['segmentation'].pop('counts'),
-            "segmentation that cannot be read (KeyError('counts'))",
+            'expected polygons [[x1, y1, ',
         ),
         (
             lambda c: c['annotations'][2]['segmentation'].update(
                 size=[4, 3], counts=[12]
             ),
-            'is (4, 3), but the picture is (3, 4)',
+            'have the size [4, 3], the image has [3, 4]',
+        ),
+        (
+            lambda c: c['annotations'][2]['segmentation'].update(counts=[9]),
+            'do not add up to the image: they have 9 pixels, the image 12',
+        ),
+        (
+            lambda c: c['annotations'][1].update(
+                segmentation=[[float('nan'), 1, 3, 1, 3, 3]]
+            ),
+            'not finite',
         ),
     ],
 )
@@ -203,7 +213,7 @@ def test_a_picture_without_semantic_png_is_named(root, make):
     (root / 'semantic' / 'b.png').unlink()
     result = make()
     assert result.code == 1
-    assert '1 of 2 pictures' in result.error
+    assert '1 of 2 images' in result.error
     assert 'b.png' in result.error
 
 

@@ -189,7 +189,7 @@ def test_pictures_without_annotation_are_left_out_of_training(
     assert [dataset.get_data_info(0)['img_id']] == ['two']
     assert len(dataset) == 1
     (warning,) = [message for level, message in warnings if level == 30]
-    assert '1 of 2 pictures' in warning
+    assert '1 of 2 images' in warning
     assert 'the first is x/a.jpg' in warning
 
 
@@ -230,7 +230,7 @@ def refused(make, content, **options) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize('isthing', [None, '1', 2])
+@pytest.mark.parametrize('isthing', [None, 'maybe', 2])
 def test_a_category_without_isthing_is_refused(make, content, isthing):
     content['categories'][1]['isthing'] = isthing
     if isthing is None:
@@ -320,8 +320,9 @@ def test_instance_annotations_are_refused(make, content):
 def test_an_entry_that_lacks_a_key_is_shown(make, content, name, key):
     del content[name][1][key]
     message = refused(make, content)
-    assert f'panoptic.json has an entry of {name!r}' in message
-    assert f'without [{key!r}]' in message
+    assert 'panoptic.json, entry 1 ' in message
+    assert f' of {name}' in message
+    assert f'lacks [{key!r}]' in message
     remaining = next(iter(content[name][1].values()))
     assert repr(remaining) in message
 
@@ -330,15 +331,15 @@ def test_an_entry_that_lacks_a_key_is_shown(make, content, name, key):
 def test_a_segment_that_lacks_a_key_is_shown(make, content, key):
     del content['annotations'][0]['segments_info'][1][key]
     message = refused(make, content)
-    assert "an entry of 'segments_info' without" in message
-    assert repr(key) in message
+    assert 'entry 1 of segments_info' in message
+    assert f'lacks [{key!r}]' in message
 
 
-@pytest.mark.parametrize('number', [0, -1, 256**3, '26', 1.0, None])
+@pytest.mark.parametrize('number', [0, -1, 256**3, 'cat'])
 def test_an_id_that_a_png_cannot_store_is_refused(make, content, number):
     content['annotations'][1]['segments_info'][0]['id'] = number
     message = refused(make, content)
-    assert 'Picture x/a.jpg' in message
+    assert 'Image x/a.jpg' in message
     assert f'the id {number!r}: expected a whole number from 1' in message
     assert '0 is void' in message
 
@@ -346,14 +347,14 @@ def test_an_id_that_a_png_cannot_store_is_refused(make, content, number):
 def test_two_segments_of_one_id_are_refused(make, content):
     content['annotations'][0]['segments_info'][1]['id'] = 1
     message = refused(make, content)
-    assert 'Picture b.jpg' in message
+    assert 'Image b.jpg' in message
     assert 'several segments with the id 1' in message
 
 
 def test_a_segment_of_no_category_is_refused(make, content):
     content['annotations'][0]['segments_info'][1]['category_id'] = 4
     message = refused(make, content)
-    assert 'Picture b.jpg' in message
+    assert 'Image b.jpg' in message
     assert (
         'category_id 4: expected one of the categories, [0, 7, 3]' in message
     )
@@ -369,7 +370,7 @@ def test_a_json_that_leaves_no_picture_is_refused(make, content):
     for annotation in content['annotations']:
         annotation['image_id'] = f'{annotation["image_id"]}.jpg'
     message = refused(make, content)
-    assert 'leaves no picture' in message
+    assert 'leaves no image' in message
     assert 'got 2 images and 2 annotations' in message
 
 
@@ -394,7 +395,7 @@ def test_a_missing_json_is_named_with_the_settings_to_check(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('name', 'text'), [('cut.json', '{"images": [{'), ('cut.txt', '{}')]
+    ('name', 'text'), [('cut.json', '{"images": [{'), ('notes.txt', 'none')]
 )
 def test_a_file_that_is_no_json_is_named(tmp_path, name, text):
     (tmp_path / name).write_text(text)
@@ -420,7 +421,7 @@ def test_a_damaged_picture_is_named(make, content, tmp_path, damage):
     path.write_bytes(picture_bytes())
     assert dataset[0]['img'].shape == (40, 60, 3)
     path.write_bytes(damage(picture_bytes()))
-    expected = f'Picture {re.escape(str(path))} cannot be read: '
+    expected = f'Image {re.escape(str(path))} cannot be read: '
     with pytest.raises(OSError, match=expected):
         dataset[0]
 
@@ -432,7 +433,7 @@ def test_a_missing_picture_is_named_with_the_settings_to_check(
     with pytest.raises(FileNotFoundError) as caught:
         dataset[0]
     path = tmp_path / 'pictures/x/a.jpg'
-    assert f'Picture {path} does not exist' in str(caught.value)
+    assert f'Image {path} does not exist' in str(caught.value)
     assert 'check data_root and data_prefix["img"]' in str(caught.value)
 
 

@@ -307,5 +307,5 @@ def test_a_turned_picture_is_refused_rather_than_distorted(config, demo_data):
     for path in folder.iterdir():
         image = Image.open(path)
         image.crop((0, 0, 64, 40)).save(path, exif=image.getexif())
-    with pytest.raises(ValueError, match=r'\(64, 40\), turned as its EXIF'):
+    with pytest.raises(ValueError, match=r'\(64, 40\).*, turned as its EXIF'):
         DATASETS.build(options)[0]

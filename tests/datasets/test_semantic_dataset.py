@@ -139,14 +139,14 @@ def test_pictures_without_a_png_are_left_out_with_a_warning(
     (folder / 'labels/b.png').unlink()
     assert len(make(folder)) == 1
     (warning,) = [text for text in warnings if 'have no PNG' in text]
-    assert warning.startswith('1 pictures in')
+    assert warning.startswith('1 images in')
     assert 'the first is b.jpg' in warning
 
 
 def test_folders_that_do_not_belong_together_are_refused(folder):
     message = refused(folder, seg_map_suffix='_labels.png')
-    assert 'No picture with its PNG' in message
-    assert 'img_suffix and seg_map_suffix; 2 pictures have none' in message
+    assert 'No image with its PNG' in message
+    assert 'img_suffix and seg_map_suffix; 2 images have none' in message
 
 
 def test_a_file_that_is_no_png_is_refused(folder):

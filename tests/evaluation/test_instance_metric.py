@@ -262,7 +262,7 @@ def test_a_model_that_is_not_asked_for_instances_is_told_apart():
     del sample['pred_instances']
     with pytest.raises(ValueError) as caught:
         make_metric().process({}, [sample])
-    assert 'Picture a.jpg has no instance result' in str(caught.value)
+    assert 'Image a.jpg has no instance result' in str(caught.value)
     assert "add 'instance' to test_cfg.tasks" in str(caught.value)
 
 
@@ -421,7 +421,7 @@ def test_an_annotation_file_of_another_kind_is_refused(tmp_path):
     )
     assert "set category_key='label'" in str(caught.value)
     metric = make_metric(ann_file=str(path), category_key='label')
-    with pytest.raises(ValueError, match="no picture with the id 'p1'"):
+    with pytest.raises(ValueError, match="no image with the id 'p1'"):
         metric.process({}, [sample_of('p1', [], [])])
 
 

@@ -297,7 +297,7 @@ def test_a_model_that_is_not_asked_for_panoptic_is_told_apart():
     del sample['pred_panoptic_seg']
     with pytest.raises(ValueError) as caught:
         evaluate([sample])
-    assert 'Picture a.jpg has no panoptic result' in str(caught.value)
+    assert 'Image a.jpg has no panoptic result' in str(caught.value)
     assert "add 'panoptic' to test_cfg.tasks" in str(caught.value)
 
 

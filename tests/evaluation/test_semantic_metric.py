@@ -243,7 +243,7 @@ def test_samples_that_cannot_be_compared_are_refused():
             make_metric().process({}, [sample])
     with pytest.raises(ValueError) as caught:
         make_metric().process({}, [sample])
-    assert 'Picture some/x.jpg: the semantic ground truth' in str(caught.value)
+    assert 'Image some/x.jpg: the semantic ground truth' in str(caught.value)
     assert 'labels from 254 to 254: expected 0 to 4, or 255' in str(
         caught.value
     )

@@ -10,6 +10,7 @@ from torch._dynamo.testing import CompileCounter
 from tests.model_configs import build_model, data_sample, images, tiny_model
 
 SIZE = (64, 96)
+ROUNDING = dict(atol=1e-4, rtol=1e-4)
 
 
 def small_model(training: bool = False, **options):
@@ -47,10 +48,19 @@ def test_three_graphs_without_a_break_serve_all_tasks():
     others = panoptic_scores(model, 'instance', 'panoptic')
     graphs = CompileCounter()
     model.compile_parts(backend=graphs, fullgraph=True)
-    assert panoptic_scores(model, 'panoptic', 'semantic').equal(expected)
+    # Compiled, the lean layers leave the work to plain ones, which round
+    # otherwise; the scores of another task are farther away.
+    torch.testing.assert_close(
+        panoptic_scores(model, 'panoptic', 'semantic'), expected, **ROUNDING
+    )
     assert graphs.frame_count == 3
     # Tasks are data: another one is no reason to compile again.
-    assert panoptic_scores(model, 'instance', 'panoptic').equal(others)
+    torch.testing.assert_close(
+        panoptic_scores(model, 'instance', 'panoptic'), others, **ROUNDING
+    )
+    assert not others.allclose(
+        expected, **{k: 10 * v for k, v in ROUNDING.items()}
+    )
     assert graphs.frame_count == 3
 
 

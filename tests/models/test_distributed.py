@@ -63,7 +63,6 @@ def result_file(folder: Path, rank: int) -> Path:
 
 def main(rank: int, folder: Path) -> None:
     """Be one of the processes."""
-    torch.set_num_threads(1)
     torch.distributed.init_process_group(
         'gloo',
         init_method=f'file://{folder / "rendezvous"}',

@@ -12,6 +12,8 @@ from projects.oneformer.models import OneFormerFusionHead
 from projects.oneformer.models.fusion_head import may_matter
 from projects.oneformer.models.mask_blocks import MaskBlocks
 from projects.oneformer.tasks import TASKS
+from tests.panoptic_oracle import panoptic_by_the_rules
+from tests.rounding import TIES, assert_same_labels
 
 CLASSES = 6
 THINGS = (1, 3, 4)
@@ -64,37 +66,6 @@ def softmax(x: Tensor) -> np.ndarray:
     return x.softmax(-1).numpy()
 
 
-def panoptic_by_hand(
-    cls_scores: Tensor, masks: np.ndarray, object_thr: float, iou_thr: float
-) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Return the map of ids (class + 1000 * number) and what was accepted."""
-    kept = []
-    for query, probs in enumerate(softmax(cls_scores)):
-        label = int(probs.argmax())
-        if label != CLASSES and probs[label] > object_thr:
-            kept.append((query, label, probs[label]))
-    result = np.full(masks.shape[1:], CLASSES)
-    if not kept:
-        return result, []
-    probs = {query: sigmoid(masks[query]) for query, _, _ in kept}
-    winner = np.argmax([score * probs[query] for query, _, score in kept], 0)
-    accepted, number = [], 0
-    for k, (query, label, _) in enumerate(kept):
-        won, covered = winner == k, probs[query] >= 0.5
-        segment = won & covered
-        if not won.any() or not covered.any() or not segment.any():
-            continue
-        if int(won.sum()) / int(covered.sum()) < iou_thr:
-            continue
-        accepted.append((query, label))
-        if label in THINGS:
-            number += 1
-            result[segment] = label + number * INSTANCE_OFFSET
-        else:
-            result[segment] = label
-    return result, accepted
-
-
 def semantic_by_hand(cls_scores: Tensor, masks: np.ndarray) -> np.ndarray:
     """Return the sum over queries for every class, (K, H, W)."""
     total = np.zeros((CLASSES, *masks.shape[1:]))
@@ -140,11 +111,14 @@ def test_panoptic_segments_are_those_of_the_rules(
     cls_scores, mask_preds = make_logits(20, meta, seed)
     head = make_head(object_mask_thr=thresholds[0], iou_thr=thresholds[1])
     result = head('panoptic', cls_scores, mask_preds, meta, rescale)
-    expected, _ = panoptic_by_hand(
-        cls_scores, resized(mask_preds, meta, rescale), *thresholds
+    expected, doubtful, _ = panoptic_by_the_rules(
+        cls_scores, resized(mask_preds, meta, rescale), THINGS, *thresholds
     )
     assert result.sem_seg.shape == (1, *expected.shape)
-    np.testing.assert_array_equal(result.sem_seg[0].numpy(), expected)
+    assert doubtful.mean() < 0.01
+    np.testing.assert_array_equal(
+        result.sem_seg[0].numpy()[~doubtful], expected[~doubtful]
+    )
 
 
 def test_the_random_inputs_cover_every_panoptic_rule():
@@ -152,9 +126,10 @@ def test_the_random_inputs_cover_every_panoptic_rule():
     refused = merged = same_thing = 0
     for seed in range(4):
         cls_scores, mask_preds = make_logits(20, PLAIN, seed)
-        _, accepted = panoptic_by_hand(
-            cls_scores, resized(mask_preds, PLAIN), 0.3, 0.3
+        expected = panoptic_by_the_rules(
+            cls_scores, resized(mask_preds, PLAIN), THINGS, 0.3, 0.3
         )
+        accepted = expected.accepted
         labels = [label for _, label in accepted]
         repeated = {label for label in labels if labels.count(label) > 1}
         refused += 20 - len(accepted)
@@ -195,8 +170,8 @@ def test_instances_are_the_best_pairs_of_query_and_class(meta, rescale, top_k):
     for found, (label, score, mask) in zip(result, expected, strict=True):
         assert found.labels.item() == label
         assert found.scores.item() == pytest.approx(score, rel=1e-4)
-        np.testing.assert_array_equal(found.masks[0].numpy(), mask)
-        assert found.bboxes[0].tolist() == box_by_hand(mask)
+        assert_same_labels(found.masks[0], mask)
+        assert found.bboxes[0].tolist() == box_by_hand(found.masks[0].numpy())
 
 
 def make_blobs(meta: dict, queries: int = 40) -> tuple[Tensor, Tensor]:
@@ -219,11 +194,14 @@ def test_panoptic_leaves_out_of_a_block_only_who_has_no_part_in_it():
     cls_scores, mask_preds = make_blobs(BLOBS)
     head = make_head(object_mask_thr=0.3, iou_thr=0.5, block_size=16)
     result = head('panoptic', cls_scores, mask_preds, BLOBS)
-    expected, accepted = panoptic_by_hand(
-        cls_scores, resized(mask_preds, BLOBS), 0.3, 0.5
+    expected, doubtful, accepted = panoptic_by_the_rules(
+        cls_scores, resized(mask_preds, BLOBS), THINGS, 0.3, 0.5
     )
     assert len(accepted) > 5
-    np.testing.assert_array_equal(result.sem_seg[0].numpy(), expected)
+    assert doubtful.mean() < 0.01
+    np.testing.assert_array_equal(
+        result.sem_seg[0].numpy()[~doubtful], expected[~doubtful]
+    )
 
     blocks = MaskBlocks(mask_preds, BLOBS, side=16)
     queries = torch.arange(len(mask_preds))
@@ -251,8 +229,8 @@ def test_instances_are_looked_for_only_where_they_may_be(monkeypatch):
     for found, (label, score, mask) in zip(result, expected, strict=True):
         assert found.labels.item() == label
         assert found.scores.item() == pytest.approx(score, rel=1e-4)
-        np.testing.assert_array_equal(found.masks[0].numpy(), mask)
-        assert found.bboxes[0].tolist() == box_by_hand(mask)
+        assert_same_labels(found.masks[0], mask)
+        assert found.bboxes[0].tolist() == box_by_hand(found.masks[0].numpy())
     assert sum(looked_at) < 0.2 * len(cls_scores) * result.masks[0].numel()
 
 
@@ -418,9 +396,11 @@ def test_masks_are_resized_as_logits_in_two_steps():
     result = make_head(max_per_image=72)(
         'instance', cls_scores, mask_preds, PADDED
     )
-    masks = {mask.numpy().tobytes() for mask in result.masks}
-    assert masks == {(mask > 0).tobytes() for mask in twice}
-    assert masks != {(mask > 0).numpy().tobytes() for mask in once}
+    # Every query is there with each class of things.
+    for masks, same in ((torch.from_numpy(twice), True), (once, False)):
+        differ = result.masks[:, None] != (masks > 0)
+        nearest = differ.float().mean((2, 3)).amin(0)  # of each query
+        assert (nearest <= TIES).all() == same
 
 
 @pytest.mark.parametrize('task', TASKS)

@@ -81,7 +81,7 @@ def test_the_first_prediction_is_that_of_the_initial_queries(head):
 def test_the_last_initial_query_is_the_normalised_task_token(head):
     output = head.decode(head.pixel_features(make_feats()), TASKS)
     token = head.decoder.post_norm(head.task_token(TASKS))
-    assert output.queries[:, -1].equal(token)
+    torch.testing.assert_close(output.queries[:, -1], token)
 
 
 @torch.no_grad()

@@ -137,9 +137,9 @@ def test_with_follow_autocast_it_computes_in_half_precision(pixel_decoder):
         half = flattened(follower([feat.bfloat16() for feat in feats]))
     for ours, expected in zip(half, exact, strict=True):
         assert ours.dtype == torch.float32
-        assert not ours.equal(expected)
         error = (ours - expected).norm() / expected.norm()
-        assert error < 0.02
+        # Bfloat16 rounds by 4e-3, float32 by 6e-8.
+        assert 1e-4 < error < 0.02
 
 
 def test_the_backend_of_the_attention_is_an_option():

@@ -1,6 +1,6 @@
 """Draw what the model is trained with: masks and texts, task by task.
 
-Every sheet shows one augmented picture and, for each task, its masks and the
+Every sheet shows one augmented image and, for each task, its masks and the
 list of texts that the queries are compared with. The augmentation is that of
 the training pipeline, the same for all tasks of a sheet.
 
@@ -30,11 +30,11 @@ CELL_WIDTH = 512
 
 
 class TaskSample(NamedTuple):
-    """What one picture gives the model to learn, for one task.
+    """What one image gives the model to learn, for one task.
 
     Attributes:
         task (str): One of ``TASKS``.
-        image (np.ndarray): The augmented picture, RGB uint8 (H, W, 3).
+        image (np.ndarray): The augmented image, RGB uint8 (H, W, 3).
         data_sample (DetDataSample): Has ``gt_instances`` with ``masks`` and
             ``labels``, and ``texts`` and ``filler_text`` as metainfo.
     """
@@ -58,13 +58,13 @@ def parse_args() -> argparse.Namespace:
         help='folder for the sheets (default: outputs/browse)',
     )
     parser.add_argument(
-        '--num', type=int, default=8, help='pictures to draw (default: 8)'
+        '--num', type=int, default=8, help='images to draw (default: 8)'
     )
     parser.add_argument(
         '--split',
         choices=SPLITS,
         default='train',
-        help='whose pictures; they are augmented as for training',
+        help='whose images; they are augmented as for training',
     )
     parser.add_argument(
         '--tasks',
@@ -77,7 +77,7 @@ def parse_args() -> argparse.Namespace:
         '--seed',
         type=int,
         default=0,
-        help='chooses pictures and augmentation; the same seed draws the same',
+        help='chooses images and augmentation; the same seed draws the same',
     )
     add_config_options(parser)
     return parser.parse_args()
@@ -109,23 +109,22 @@ def draw_sheets(
     tasks: Sequence[str] = TASKS,
     seed: int = 0,
 ) -> list[Path]:
-    """Draw pictures of a config's dataset, and return the files.
+    """Draw images of a config's dataset, and return the files.
 
     Args:
         config (Config): Config with data loaders and a model.
         out_dir (Path): Folder for the sheets.
-        num (int): Number of pictures; all, if there are fewer.
+        num (int): Number of images; all, if there are fewer.
         split (str): One of ``SPLITS``.
         tasks (Sequence[str]): Tasks to show, a column each.
-        seed (int): Chooses pictures and augmentation.
+        seed (int): Chooses images and augmentation.
 
     Raises:
         ValueError: If the config has no such dataset, or no ``SampleTask``
             in its training pipeline.
     """
     import mmcv
-
-    from projects.oneformer.datasets.validation.config import model_limits
+    from dataset_validation.config import model_limits
 
     datasets = build_datasets(config, split)
     pipeline = training_pipeline(config)
@@ -149,10 +148,9 @@ def draw_sheets(
 
 def build_datasets(config, split: str) -> list:
     """Build the datasets of a split, out of their wrappers."""
+    from dataset_validation.config import unwrap
     from mmdet.registry import DATASETS
     from mmengine.registry import init_default_scope
-
-    from projects.oneformer.datasets.validation.config import unwrap
 
     init_default_scope(config.get('default_scope', 'mmdet'))
     loader = config.get(f'{split}_dataloader') or {}
@@ -165,8 +163,8 @@ def build_datasets(config, split: str) -> list:
 
 
 def training_pipeline(config) -> list[dict]:
-    """Return the transforms that a picture goes through in training."""
-    from projects.oneformer.datasets.validation.config import unwrap
+    """Return the transforms that an image goes through in training."""
+    from dataset_validation.config import unwrap
 
     dataset = (config.get('train_dataloader') or {}).get('dataset')
     for settings in unwrap(dataset):
@@ -180,7 +178,7 @@ def training_pipeline(config) -> list[dict]:
 
 
 def choose(datasets: list, num: int, seed: int) -> Iterator[tuple]:
-    """Yield datasets and indices of different pictures, at random."""
+    """Yield datasets and indices of different images, at random."""
     places = [(d, index) for d in datasets for index in range(len(d))]
     count = min(num, len(places))
     yield from random.Random(seed).sample(places, count)
@@ -193,24 +191,24 @@ def task_samples(
     seed: int,
     bgr: bool = True,
 ) -> list[TaskSample]:
-    """Run the training pipeline on a picture, once for each task.
+    """Run the training pipeline on an image, once for each task.
 
-    Tasks that the annotation of the picture does not supervise are left out.
+    Tasks that the annotation of the image does not supervise are left out.
 
     Args:
-        info (dict): What the dataset knows of the picture.
+        info (dict): What the dataset knows of the image.
         pipeline (list[dict]): Transforms, with ``SampleTask`` among them.
         tasks (Sequence[str]): The tasks.
         seed (int): Of all random numbers, so that the augmentation is the
             same for all tasks.
-        bgr (bool): Whether the pipeline loads pictures as BGR.
+        bgr (bool): Whether the pipeline loads images as BGR.
 
     Returns:
         list[TaskSample]: One for each task.
 
     Raises:
         ValueError: If none of the tasks is supervised, or the pipeline drops
-            the picture.
+            the image.
     """
     import copy
 
@@ -242,7 +240,7 @@ def task_samples(
         if packed is None:
             raise ValueError(
                 f'The pipeline gives nothing for {info["img_path"]}: one of '
-                'its transforms filters the picture.'
+                'its transforms filters the image.'
             )
         image = packed['inputs'].numpy().transpose(1, 2, 0)
         image = image[..., ::-1] if bgr else image
@@ -257,7 +255,7 @@ def task_samples(
 def draw_sheet(
     samples: Sequence[TaskSample], dataset_meta: dict, num_slots: int | None
 ) -> 'np.ndarray':
-    """Draw picture, masks and texts of the tasks side by side.
+    """Draw image, masks and texts of the tasks side by side.
 
     Args:
         samples (Sequence[TaskSample]): One for each task.
@@ -271,7 +269,7 @@ def draw_sheet(
 
     first = samples[0]
     rows, columns = content_size(samples)
-    headers = ['picture']
+    headers = ['image']
     pictures = [enlarge(first.image[:rows, :columns])]
     texts = [text_panel(picture_lines(first, (rows, columns)))]
     for sample in samples:
@@ -285,7 +283,7 @@ def draw_sheet(
 def content_size(samples: Sequence[TaskSample]) -> tuple[int, int]:
     """Return height and width without the padding at bottom and right.
 
-    Padding has one colour and no mask; on a small picture it would be most of
+    Padding has one colour and no mask; on a small image it would be most of
     what there is to see.
     """
     import numpy as np
@@ -309,7 +307,7 @@ def draw_masks(
     """Draw every mask that the model shall find, with its class.
 
     Args:
-        sample (TaskSample): Picture and masks.
+        sample (TaskSample): Image and masks.
         dataset_meta (dict): ``classes``, and optionally ``palette``.
         size (tuple[int, int], optional): Height and width to draw, from the
             corner at the top left; by default all.
@@ -364,7 +362,7 @@ def text_lines(
 def picture_lines(
     sample: TaskSample, size: tuple[int, int]
 ) -> list[tuple[str, str]]:
-    """Return file, sizes and flip of a picture, ``size`` being unpadded."""
+    """Return file, sizes and flip of an image, ``size`` being unpadded."""
     data = sample.data_sample
     lines = [('file', Path(data.img_path).name)]
     sizes = {
@@ -381,7 +379,7 @@ def picture_lines(
 
 
 def enlarge(image: 'np.ndarray') -> 'np.ndarray':
-    """Return a small picture as large as its drawings."""
+    """Return a small image as large as its drawings."""
     from projects.oneformer.visualization import SMALL_SIDE
 
     factor = max(1, round(SMALL_SIDE / max(image.shape[:2])))

@@ -7,7 +7,6 @@ there before is changed without ``--overwrite``.
 """
 
 import argparse
-import errno
 import json
 import multiprocessing
 import os
@@ -15,7 +14,6 @@ import shutil
 import signal
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,11 +21,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import _annotations
 import numpy as np
+from _annotations import replaced, write_json
+from _package import coco_layout
 from PIL import Image
 
 # Enough for the JSON files, and for a file system that is not used up.
 SPARE_BYTES = 50 * 2**20
+Coco = coco_layout.Coco
 
 
 # --------------------------------------------------------------- commands
@@ -117,41 +119,15 @@ def run_command(main: Callable[[], None]) -> None:
 # ------------------------------------------------------------------ files
 
 
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Yield a name to write to, and give it ``path``'s when all is done."""
-    # One name per file: a leftover of a killed run is written over.
-    part = path.with_name(f'.{path.name}.part')
-    try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(
-            f'No space is left to write {path}: free some, and give the same '
-            'command again, it goes on where it stopped.'
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file in one go."""
-    with replaced(path) as part, part.open('w', encoding='utf-8') as stream:
-        json.dump(content, stream)
-
-
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file of a download.
 
     Raises:
         FileNotFoundError: If there is none.
         ValueError: If it is damaged.
     """
     try:
-        with path.open(encoding='utf-8') as stream:
-            return json.load(stream)
+        return _annotations.read_json(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'{path} does not exist: check the folder given, and that the '
@@ -164,29 +140,42 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
-def write_png(path: Path, array: np.ndarray) -> None:
-    """Write a grey or RGB picture, np.uint8, in one go."""
-    with replaced(path) as part:
-        Image.fromarray(array).save(part, format='PNG')
+def read_coco(path: Path, kind: str) -> tuple[Coco, dict]:
+    """Read an annotation file, its entries as data sets read them.
+
+    Args:
+        path (Path): The JSON.
+        kind (str): 'panoptic' or 'instance'.
+
+    Returns:
+        tuple: The entries, and all that the JSON holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or an entry cannot be used.
+    """
+    raw = read_json(path)
+    content, warning = coco_layout.require_coco(raw, kind, str(path))
+    if warning:
+        print(f'Note: {warning}')
+    return content, raw
 
 
 def read_png(path: Path) -> np.ndarray:
-    """Read a PNG as it is stored; a palette's colours are RGB.
+    """Read a PNG of a download as it is stored; a palette's colours are RGB.
 
     Raises:
         FileNotFoundError: If there is none.
         ValueError: If it is damaged.
     """
-    with _readable(path), Image.open(path) as picture:
-        if picture.mode == 'P':
-            picture = picture.convert('RGB')
-        return np.array(picture)
+    with _readable(path):
+        return _annotations.read_png(path).pixels
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return height and width of a picture as stored, from its header."""
-    with _readable(path), Image.open(path) as picture:
-        return picture.height, picture.width
+    """Return height and width of an image as stored, from its header."""
+    with _readable(path), Image.open(path) as image:
+        return image.height, image.width
 
 
 @contextmanager
@@ -196,11 +185,11 @@ def _readable(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'{path} does not exist: unpack the download again, or take the '
-            'picture out of the data set.'
+            'image out of the data set.'
         ) from error
-    except (OSError, SyntaxError, ValueError, zlib.error) as error:
+    except _annotations.READ_ERRORS as error:
         raise ValueError(
-            f'{path} cannot be read as a picture ({error}): unpack the '
+            f'{path} cannot be read as an image ({error}): unpack the '
             'download again.'
         ) from error
 
@@ -247,7 +236,7 @@ def _gigabytes(number: float) -> str:
 
 
 class Progress:
-    """A line that tells how many pictures are done."""
+    """A line that tells how many images are done."""
 
     WIDTH = 30
 
@@ -258,7 +247,7 @@ class Progress:
         self.show()
 
     def step(self) -> None:
-        """Count one more picture."""
+        """Count one more image."""
         self.done += 1
         self.show()
 
@@ -350,11 +339,11 @@ def make_files(
 
 
 class Outputs(NamedTuple):
-    """JSON files about many pictures, and a PNG per picture.
+    """JSON files about many images, and a PNG per image.
 
     Attributes:
         title (str): What they are, for the progress line.
-        jsons (list[Path]): Files written when all pictures are done.
+        jsons (list[Path]): Files written when all images are done.
         folder (Path | None): Folder that holds PNGs of these files only.
     """
 
@@ -406,7 +395,7 @@ def make_jsons(
 
     Args:
         outputs (Outputs): What to make.
-        tasks (dict): What to do, by the name of the picture. With
+        tasks (dict): What to do, by the name of the image. With
             ``outputs.folder`` it is the name of its PNG.
         convert (Callable): Does one of them, and returns a record that JSON
             can hold; a function of a module, as it may run in another
@@ -449,7 +438,7 @@ def _convert(
     convert: Callable[[Any], dict],
     run: Run,
 ) -> dict[str, dict]:
-    """Convert pictures, and note each in the journal as it comes."""
+    """Convert images, and note each in the journal as it comes."""
     made = {}
     _write_journal(outputs.journal, records)
     progress = Progress(outputs.title, len(records) + len(todo), len(records))

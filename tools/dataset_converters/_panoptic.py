@@ -5,69 +5,55 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from _annotations import (
+    Measure,
+    measure,
+    run_lengths,
+    write_png,
+)
 from _common import (
     Outputs,
     Run,
     make_files,
     make_jsons,
-    read_json,
+    read_coco,
     read_png,
     total_size,
-    write_png,
 )
-from pycocotools import mask as coco_mask
+from _package import segment_ids, tasks
 
-# What the entries of the JSON cannot do without.
-KEYS = dict(
-    images=('id', 'file_name', 'height', 'width'),
-    annotations=('image_id', 'file_name', 'segments_info'),
-    categories=('id', 'name', 'isthing'),
-)
-
-
-class Segment(NamedTuple):
-    """Pixels of one id.
-
-    Attributes:
-        id (int): The id.
-        area (int): Number of pixels.
-        bbox (list[int]): Left, top, width and height in pixels.
-    """
-
-    id: int
-    area: int
-    bbox: list[int]
+IGNORE_INDEX = tasks.IGNORE_INDEX
 
 
 def read_panoptic(path: Path) -> dict:
-    """Read a panoptic JSON, its keys checked.
+    """Read a panoptic JSON, its entries as data sets read them.
 
     Raises:
-        ValueError: If it is not in the COCO panoptic layout.
+        ValueError: If an entry cannot be used, a category has no ``isthing``
+            or a segment is of no category.
     """
-    content = read_json(path)
-    for name, keys in KEYS.items():
-        if not isinstance(content, dict) or name not in content:
+    content, raw = read_coco(path, 'panoptic')
+    for category in content.categories:
+        if category.get('isthing') not in (0, 1):
             raise ValueError(
-                f'{path} is not in the COCO panoptic layout: expected a list '
-                f'{name!r} in it.'
+                f'{path} has the category {reprlib.repr(category)} without '
+                "'isthing': add 1 for things, 0 for stuff."
             )
-        for entry in content[name]:
-            if lacking := sorted(set(keys) - entry.keys()):
-                raise ValueError(
-                    f'{path} has an entry of {name!r} without {lacking}: '
-                    f'expected {list(keys)}, got {reprlib.repr(entry)}.'
-                )
-    known = {category['id'] for category in content['categories']}
-    for annotation in content['annotations']:
+    known = {category['id'] for category in content.categories}
+    for annotation in content.annotations:
         for segment in annotation['segments_info']:
-            if 'id' not in segment or segment.get('category_id') not in known:
+            if segment['category_id'] not in known:
                 raise ValueError(
                     f'{path} has the segment {reprlib.repr(segment)} in '
-                    f'{annotation["file_name"]}: expected an id, and a '
-                    'category_id that is among its categories.'
+                    f'{annotation["file_name"]}: expected a category_id that '
+                    'is among its categories.'
                 )
-    return content
+    return dict(
+        raw,
+        images=content.images,
+        annotations=content.annotations,
+        categories=content.categories,
+    )
 
 
 def read_ids(path: Path) -> np.ndarray:
@@ -80,55 +66,32 @@ def read_ids(path: Path) -> np.ndarray:
     if png.ndim != 3 or png.shape[-1] != 3 or png.dtype != np.uint8:
         raise ValueError(
             f'{path} has shape {png.shape} and type {png.dtype}: expected an '
-            'RGB picture with 8 bits per channel, where red + 256 green + '
+            'RGB image with 8 bits per channel, where red + 256 green + '
             '65536 blue is the segment id.'
         )
-    return png.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+    return segment_ids.decode_ids(png)
 
 
-def write_ids(path: Path, ids: np.ndarray) -> None:
-    """Write segment ids (H, W), below 2^24, as a panoptic PNG."""
-    write_png(
-        path,
-        np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], -1).astype(
-            np.uint8
-        ),
-    )
-
-
-def find_segments(ids: np.ndarray) -> list[Segment]:
-    """Return the segments of an id map (H, W), by rising id, without 0."""
-    segments = []
-    for number in np.unique(ids[ids > 0]).tolist():
-        mask = ids == number
-        rows = np.flatnonzero(mask.any(1))
-        columns = np.flatnonzero(mask.any(0))
-        top, left = int(rows[0]), int(columns[0])
-        size = [int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
-        area = int(np.count_nonzero(mask))
-        segments.append(Segment(number, area, [left, top, *size]))
-    return segments
-
-
-def run_lengths(mask: np.ndarray) -> dict:
-    """Return COCO run lengths of a mask (H, W), with text JSON can hold."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(size=rle['size'], counts=rle['counts'].decode('ascii'))
+def find_segments(ids: np.ndarray) -> dict[int, Measure]:
+    """Return area and box of the segments of a map (H, W), without void."""
+    return {
+        number: measured for number, measured in measure(ids).items() if number
+    }
 
 
 def instances_of(
     ids: np.ndarray, image_id: int | str, infos: list[dict], things: set
 ) -> list[dict]:
-    """Return COCO instances of a picture, as yet without ``id``.
+    """Return COCO instances of an image, as yet without ``id``.
 
     Args:
         ids (np.ndarray): Segment ids (H, W).
-        image_id (int | str): Id of the picture.
-        infos (list[dict]): ``segments_info`` of the picture; segments that
+        image_id (int | str): Id of the image.
+        infos (list[dict]): ``segments_info`` of the image; segments that
             no pixel shows are left out.
         things (set): Ids of the categories to keep.
     """
-    found = {segment.id: segment for segment in find_segments(ids)}
+    found = find_segments(ids)
     return [
         dict(
             image_id=image_id,
@@ -146,8 +109,8 @@ def instances_of(
 def number_instances(
     instances: list[list[dict]], first_id: int = 1
 ) -> list[dict]:
-    """Join the instances of all pictures, and number them."""
-    joined = [instance for picture in instances for instance in picture]
+    """Join the instances of all images, and number them."""
+    joined = [instance for sample in instances for instance in sample]
     return [
         dict(id=number, **instance)
         for number, instance in enumerate(joined, start=first_id)
@@ -170,7 +133,7 @@ def semantic_of(
 
     Args:
         ids (np.ndarray): Segment ids (H, W).
-        infos (list[dict]): ``segments_info`` of the picture. A crowd has its
+        infos (list[dict]): ``segments_info`` of the image. A crowd has its
             class, too.
         indices (dict[int, int]): Class by category id.
         ignore (int): Value of pixels of no segment.
@@ -185,13 +148,13 @@ def semantic_of(
 
 
 class Annotated(NamedTuple):
-    """A picture with its panoptic annotation.
+    """An image with its panoptic annotation.
 
     Attributes:
         source (Path): The panoptic PNG.
         target (Path): The semantic PNG to make.
-        image_id (int | str): Id of the picture.
-        size (tuple[int, int]): Height and width of the picture.
+        image_id (int | str): Id of the image.
+        size (tuple[int, int]): Height and width of the image.
         infos (list[dict]): ``segments_info``.
         numbers (dict): By category id, its class (semantic), or anything
             for those to keep (instances).
@@ -211,7 +174,7 @@ class Annotated(NamedTuple):
         ids = read_ids(self.source)
         if ids.shape != self.size:
             raise ValueError(
-                f'{self.source} is {ids.shape}, but its picture is '
+                f'{self.source} is {ids.shape}, but its image is '
                 f'{self.size} (height, width) in the JSON: unpack the '
                 'annotations again.'
             )
@@ -232,7 +195,7 @@ def annotated(
     numbers: dict[int, int],
     ignore: int,
 ) -> dict[str, Annotated]:
-    """Return the annotated pictures of a panoptic JSON, by name of the PNG.
+    """Return the annotated images of a panoptic JSON, by name of the PNG.
 
     Args:
         content (dict): The JSON.
@@ -242,7 +205,7 @@ def annotated(
         ignore (int): See :class:`Annotated`.
 
     Raises:
-        ValueError: If an annotation has no picture.
+        ValueError: If an annotation has no image.
         FileNotFoundError: If an annotation has no PNG.
     """
     images = {image['id']: image for image in content['images']}
@@ -257,7 +220,7 @@ def annotated(
         if name in tasks:
             raise ValueError(
                 f'Several annotations have the PNG {name}: expected one for '
-                'each picture, restore the panoptic JSON.'
+                'each image, restore the panoptic JSON.'
             )
         image = images[image_id]
         tasks[name] = Annotated(
@@ -334,7 +297,7 @@ def make_semantic(
     content: dict,
     pngs: Path,
     folder: Path,
-    ignore: int = 255,
+    ignore: int = IGNORE_INDEX,
     *,
     run: Run,
 ) -> None:
@@ -351,7 +314,7 @@ def make_semantic(
         run (Run): How to run.
     """
     categories = content['categories']
-    if len(categories) > min(ignore, 255):
+    if len(categories) > min(ignore, IGNORE_INDEX):
         raise ValueError(
             f'{len(categories)} categories do not fit below {ignore}, the '
             'value of void, in a PNG with 8 bits.'

@@ -22,11 +22,16 @@ the instance, so that the PNG shows both. A class has the same id in all
 files, its place in ``CLASSES``.
 """
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from _common import (
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _annotations import run_lengths, write_ids, write_png  # noqa: E402
+from _common import (  # noqa: E402
     Outputs,
     Run,
     make_files,
@@ -37,15 +42,8 @@ from _common import (
     require_folders,
     run_command,
     total_size,
-    write_png,
 )
-from _panoptic import (
-    find_segments,
-    number_instances,
-    run_lengths,
-    things_of,
-    write_ids,
-)
+from _panoptic import find_segments, number_instances, things_of  # noqa: E402
 
 FOLDERS = dict(train='training', val='validation')
 # fmt: off
@@ -103,7 +101,6 @@ CATEGORIES = [
     dict(id=index, name=name, isthing=int(index in THINGS))
     for index, name in enumerate(CLASSES)
 ]
-VOID_CLASS = 255
 ADVICE = (
     'Get ADEChallengeData2016.zip and, for annotations_instance, '
     'annotations_instance.tar of http://sceneparsing.csail.mit.edu, and '
@@ -111,8 +108,8 @@ ADVICE = (
 )
 
 
-class Picture(NamedTuple):
-    """Files of one picture."""
+class Sample(NamedTuple):
+    """Files of one image."""
 
     image: Path
     semantic: Path
@@ -127,7 +124,7 @@ class Label(NamedTuple):
     target: Path
 
 
-# --------------------------------------------------------------- pictures
+# --------------------------------------------------------------- images
 
 
 def read_semantic(path: Path) -> np.ndarray:
@@ -136,7 +133,7 @@ def read_semantic(path: Path) -> np.ndarray:
     if label.ndim != 2 or label.dtype != np.uint8:
         raise ValueError(
             f'{path} has shape {label.shape} and type {label.dtype}: expected '
-            'a grey picture with 8 bits, as in ADEChallengeData2016.zip.'
+            'a grey image with 8 bits, as in ADEChallengeData2016.zip.'
         )
     if label.max(initial=0) > len(CLASSES):
         raise ValueError(
@@ -152,7 +149,7 @@ def read_instances(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if label.ndim != 3 or label.dtype != np.uint8:
         raise ValueError(
             f'{path} has shape {label.shape} and type {label.dtype}: expected '
-            'an RGB picture with 8 bits, as in annotations_instance.tar.'
+            'an RGB image with 8 bits, as in annotations_instance.tar.'
         )
     category, number = label[..., 0].astype(np.int32), label[..., 1]
     if category.max(initial=0) > len(THINGS):
@@ -173,31 +170,31 @@ def read_instances(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return category, number
 
 
-def convert_picture(picture: Picture) -> dict:
+def convert_image(sample: Sample) -> dict:
     """Write the panoptic PNG; return all entries of the JSON files."""
-    ids = panoptic_ids(picture)
-    write_ids(picture.target, ids)
-    name = picture.image.stem
+    ids = panoptic_ids(sample)
+    write_ids(sample.target, ids)
+    name = sample.image.stem
     segments = [
         dict(
-            id=segment.id,
-            category_id=segment.id % 256 - 1,
+            id=number,
+            category_id=number % 256 - 1,
             area=segment.area,
             bbox=segment.bbox,
             iscrowd=0,
         )
-        for segment in find_segments(ids)
+        for number, segment in find_segments(ids).items()
     ]
     return dict(
         image=dict(
             id=name,
-            file_name=picture.image.name,
+            file_name=sample.image.name,
             width=ids.shape[1],
             height=ids.shape[0],
         ),
         annotation=dict(
             image_id=name,
-            file_name=picture.target.name,
+            file_name=sample.target.name,
             segments_info=segments,
         ),
         instances=[
@@ -212,19 +209,19 @@ def convert_picture(picture: Picture) -> dict:
     )
 
 
-def panoptic_ids(picture: Picture) -> np.ndarray:
-    """Return the segment ids of a picture, int32 (H, W)."""
-    semantic = read_semantic(picture.semantic)
-    category, number = read_instances(picture.instance)
+def panoptic_ids(sample: Sample) -> np.ndarray:
+    """Return the segment ids of an image, int32 (H, W)."""
+    semantic = read_semantic(sample.semantic)
+    category, number = read_instances(sample.instance)
     sizes = {
-        picture.image: read_size(picture.image),
-        picture.semantic: semantic.shape,
-        picture.instance: number.shape,
+        sample.image: read_size(sample.image),
+        sample.semantic: semantic.shape,
+        sample.instance: number.shape,
     }
     if len(set(sizes.values())) > 1:
         told = ', '.join(f'{path} is {size}' for path, size in sizes.items())
         raise ValueError(
-            f'Expected one size (height, width) for a picture, but {told}: '
+            f'Expected one size (height, width) for an image, but {told}: '
             'unpack the downloads again.'
         )
     is_stuff = np.isin(np.arange(256) - 1, THINGS, invert=True)
@@ -241,8 +238,8 @@ def convert_label(label: Label) -> None:
 # ----------------------------------------------------------------- splits
 
 
-def find_pictures(root: Path, split: str) -> list[Picture]:
-    """Return the pictures of a split, by name."""
+def find_samples(root: Path, split: str) -> list[Sample]:
+    """Return the images of a split, by name."""
     folder = FOLDERS[split]
     images = sorted((root / 'images' / folder).glob('*.jpg'))
     if not images:
@@ -250,7 +247,7 @@ def find_pictures(root: Path, split: str) -> list[Picture]:
             f'{root / "images" / folder} has no .jpg file. {ADVICE}'
         )
     return [
-        Picture(
+        Sample(
             image,
             root / 'annotations' / folder / f'{image.stem}.png',
             root / 'annotations_instance' / folder / f'{image.stem}.png',
@@ -260,30 +257,28 @@ def find_pictures(root: Path, split: str) -> list[Picture]:
     ]
 
 
-def with_instances(
-    pictures: list[Picture], allow_missing: bool
-) -> list[Picture]:
-    """Return the pictures with instances, which should be all.
+def with_instances(samples: list[Sample], allow_missing: bool) -> list[Sample]:
+    """Return the images with instances, which should be all.
 
     Raises:
         FileNotFoundError: If some have none and may not, or all have none.
     """
-    complete = [p for p in pictures if p.instance.exists()]
-    missing = [p for p in pictures if not p.instance.exists()]
+    complete = [p for p in samples if p.instance.exists()]
+    missing = [p for p in samples if not p.instance.exists()]
     if missing and not (allow_missing and complete):
         raise FileNotFoundError(
-            f'{len(missing)} of {len(pictures)} pictures have no instances, '
+            f'{len(missing)} of {len(samples)} images have no instances, '
             f'the first lacks {missing[0].instance}: unpack '
             'annotations_instance.tar again, or pass --allow-missing to leave '
-            'such pictures out of the panoptic and instance files.'
+            'such images out of the panoptic and instance files.'
         )
     if missing:
-        print(f'{len(missing)} pictures have no instances and are left out')
+        print(f'{len(missing)} images have no instances and are left out')
     return complete
 
 
 def make_panoptic(
-    root: Path, split: str, pictures: list[Picture], run: Run
+    root: Path, split: str, samples: list[Sample], run: Run
 ) -> None:
     """Make the panoptic and the instance annotations of a split."""
     outputs = Outputs(
@@ -294,8 +289,8 @@ def make_panoptic(
         ],
         root / f'ade20k_panoptic_{split}',
     )
-    tasks = {picture.target.name: picture for picture in pictures}
-    make_jsons(outputs, tasks, convert_picture, assemble, space, run)
+    tasks = {sample.target.name: sample for sample in samples}
+    make_jsons(outputs, tasks, convert_image, assemble, space, run)
 
 
 def assemble(records: list[dict]) -> list[dict]:
@@ -318,13 +313,13 @@ def assemble(records: list[dict]) -> list[dict]:
 
 
 def make_semantic(
-    root: Path, split: str, pictures: list[Picture], run: Run
+    root: Path, split: str, samples: list[Sample], run: Run
 ) -> None:
     """Make the semantic annotations of a split."""
     folder = root / 'annotations_detectron2' / FOLDERS[split]
     labels = [
-        Label(picture.semantic, folder / picture.semantic.name)
-        for picture in pictures
+        Label(sample.semantic, folder / sample.semantic.name)
+        for sample in samples
     ]
     make_files(
         f'{split}: semantic',
@@ -335,9 +330,9 @@ def make_semantic(
     )
 
 
-def space(pictures: list[Picture]) -> float:
+def space(samples: list[Sample]) -> float:
     """Return the bytes to write, estimated from the labels."""
-    labels = [p.semantic for p in pictures] + [p.instance for p in pictures]
+    labels = [p.semantic for p in samples] + [p.instance for p in samples]
     # The PNGs take as much, the JSON files and the journal as much each.
     return 3 * total_size(labels)
 
@@ -352,7 +347,7 @@ def main() -> None:
     parser.add_argument(
         '--allow-missing',
         action='store_true',
-        help='leave pictures without a file in annotations_instance out of '
+        help='leave images without a file in annotations_instance out of '
         'the panoptic and instance files',
     )
     args = parser.parse_args()
@@ -361,16 +356,14 @@ def main() -> None:
         folder = FOLDERS[split]
         needed = ['images', 'annotations', 'annotations_instance']
         require_folders(args.root, [f'{n}/{folder}' for n in needed], ADVICE)
-    pictures = {
-        split: find_pictures(args.root, split) for split in args.splits
-    }
+    samples = {split: find_samples(args.root, split) for split in args.splits}
     complete = {
-        split: with_instances(pictures[split], args.allow_missing)
+        split: with_instances(samples[split], args.allow_missing)
         for split in args.splits
     }
     for split in args.splits:
         make_panoptic(args.root, split, complete[split], run)
-        make_semantic(args.root, split, pictures[split], run)
+        make_semantic(args.root, split, samples[split], run)
 
 
 if __name__ == '__main__':

@@ -20,11 +20,16 @@ label id plus the number of the instance. Labels that the benchmark ignores
 become void; a thing that is labelled without a number is a crowd.
 """
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from _common import (
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _annotations import write_ids, write_json, write_png  # noqa: E402
+from _common import (  # noqa: E402
     Outputs,
     Run,
     make_files,
@@ -34,10 +39,8 @@ from _common import (
     require_folders,
     run_command,
     total_size,
-    write_json,
-    write_png,
 )
-from _panoptic import find_segments, read_panoptic, write_ids
+from _panoptic import IGNORE_INDEX, find_segments, read_panoptic  # noqa: E402
 
 SPLITS = ('train', 'val', 'test')
 
@@ -86,15 +89,14 @@ CATEGORIES = [
 THING_IDS = {label.id for label in LABELS if label.isthing}
 # Of all labels, the ignored ones included.
 MAX_LABEL_ID = 33
-VOID_CLASS = 255
 ADVICE = (
     'Get leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of '
     'https://www.cityscapes-dataset.com and unpack both here.'
 )
 
 
-class Picture(NamedTuple):
-    """Files of one picture; ``name`` is city_sequence_frame."""
+class Sample(NamedTuple):
+    """Files of one image; ``name`` is city_sequence_frame."""
 
     name: str
     image: Path
@@ -109,7 +111,7 @@ class LabelMap(NamedTuple):
     target: Path
 
 
-# --------------------------------------------------------------- pictures
+# --------------------------------------------------------------- images
 
 
 def read_labels(path: Path, is_instance: bool) -> np.ndarray:
@@ -132,23 +134,23 @@ def read_labels(path: Path, is_instance: bool) -> np.ndarray:
     return numbers
 
 
-def convert_picture(picture: Picture) -> dict:
+def convert_image(sample: Sample) -> dict:
     """Write the panoptic PNG; return the entries of the JSON."""
-    numbers = read_labels(picture.instance, is_instance=True)
+    numbers = read_labels(sample.instance, is_instance=True)
     labels = np.where(numbers < 1000, numbers, numbers // 1000)
     evaluated = np.isin(labels, [label.id for label in LABELS])
     ids = np.where(evaluated, numbers, 0)
-    write_ids(picture.target, ids)
+    write_ids(sample.target, ids)
     return dict(
         image=dict(
-            id=picture.name,
+            id=sample.name,
             width=ids.shape[1],
             height=ids.shape[0],
-            file_name=f'{picture.image.parent.name}/{picture.image.name}',
+            file_name=f'{sample.image.parent.name}/{sample.image.name}',
         ),
         annotation=dict(
-            image_id=picture.name,
-            file_name=picture.target.name,
+            image_id=sample.name,
+            file_name=sample.target.name,
             segments_info=segments_of(ids),
         ),
     )
@@ -157,12 +159,12 @@ def convert_picture(picture: Picture) -> dict:
 def segments_of(ids: np.ndarray) -> list[dict]:
     """Return ``segments_info`` of Cityscapes' instance ids (H, W)."""
     infos = []
-    for segment in find_segments(ids):
-        has_number = segment.id >= 1000
-        label = segment.id // 1000 if has_number else segment.id
+    for number, segment in find_segments(ids).items():
+        has_number = number >= 1000
+        label = number // 1000 if has_number else number
         infos.append(
             dict(
-                id=segment.id,
+                id=number,
                 category_id=label,
                 area=segment.area,
                 bbox=segment.bbox,
@@ -174,7 +176,7 @@ def segments_of(ids: np.ndarray) -> list[dict]:
 
 def convert_labels(label_map: LabelMap) -> None:
     """Write the train id of each pixel."""
-    table = np.full(MAX_LABEL_ID + 1, VOID_CLASS, np.uint8)
+    table = np.full(MAX_LABEL_ID + 1, IGNORE_INDEX, np.uint8)
     table[[label.id for label in LABELS]] = range(len(LABELS))
     labels = read_labels(label_map.source, is_instance=False)
     write_png(label_map.target, table[labels])
@@ -183,46 +185,46 @@ def convert_labels(label_map: LabelMap) -> None:
 # ----------------------------------------------------------------- splits
 
 
-def find_pictures(root: Path, split: str) -> list[Picture]:
-    """Return the labelled pictures of a split.
+def find_samples(root: Path, split: str) -> list[Sample]:
+    """Return the labelled images of a split.
 
     Raises:
         FileNotFoundError: If there are none, or an image is missing.
     """
     folder = root / 'gtFine' / split
-    pictures = []
+    samples = []
     for path in sorted(folder.glob('*/*_gtFine_instanceIds.png')):
         name = path.name.removesuffix('_gtFine_instanceIds.png')
         city = root / 'leftImg8bit' / split / path.parent.name
         image = city / f'{name}_leftImg8bit.png'
         target = folder.parent / f'cityscapes_panoptic_{split}'
         png = target / f'{name}_gtFine_panoptic.png'
-        pictures.append(Picture(name, image, path, png))
-    if not pictures:
+        samples.append(Sample(name, image, path, png))
+    if not samples:
         raise FileNotFoundError(
             f'{folder} has no CITY/*_gtFine_instanceIds.png. {ADVICE}'
         )
-    if missing := [p.image for p in pictures if not p.image.exists()]:
+    if missing := [p.image for p in samples if not p.image.exists()]:
         raise FileNotFoundError(
-            f'{len(missing)} of {len(pictures)} labelled pictures have no '
+            f'{len(missing)} of {len(samples)} labelled images have no '
             f'image, the first is {missing[0]}. {ADVICE}'
         )
-    return pictures
+    return samples
 
 
 def make_panoptic(
-    root: Path, split: str, pictures: list[Picture], run: Run
+    root: Path, split: str, samples: list[Sample], run: Run
 ) -> None:
     """Make the panoptic annotations of a split."""
     path = root / 'gtFine' / f'cityscapes_panoptic_{split}.json'
     if path.exists() and not run.overwrite:
-        rename_images(path, pictures)
+        rename_images(path, samples)
     outputs = Outputs(f'{split}: panoptic', [path], path.with_suffix(''))
-    tasks = {picture.target.name: picture for picture in pictures}
+    tasks = {sample.target.name: sample for sample in samples}
     make_jsons(
         outputs,
         tasks,
-        convert_picture,
+        convert_image,
         assemble,
         lambda todo: 2 * total_size([p.instance for p in todo]),
         run,
@@ -240,7 +242,7 @@ def assemble(records: list[dict]) -> list[dict]:
     ]
 
 
-def rename_images(path: Path, pictures: list[Picture]) -> None:
+def rename_images(path: Path, samples: list[Sample]) -> None:
     """Let an official JSON tell where the images are; keep the original."""
     content = read_panoptic(path)
     if not any(
@@ -248,11 +250,11 @@ def rename_images(path: Path, pictures: list[Picture]) -> None:
         for image in content['images']
     ):
         return
-    places = {picture.name: picture.image for picture in pictures}
+    places = {sample.name: sample.image for sample in samples}
     if unknown := [i for i in content['images'] if i['id'] not in places]:
         raise ValueError(
             f'{path} has the image {unknown[0]["id"]}, which is not in '
-            f'{pictures[0].image.parents[1]}: unpack both downloads again, or '
+            f'{samples[0].image.parents[1]}: unpack both downloads again, or '
             'pass --overwrite to make the JSON anew.'
         )
     original = path.with_name(f'{path.stem}_official.json')
@@ -269,12 +271,12 @@ def rename_images(path: Path, pictures: list[Picture]) -> None:
 
 
 def make_train_ids(
-    root: Path, split: str, pictures: list[Picture], run: Run
+    root: Path, split: str, samples: list[Sample], run: Run
 ) -> None:
     """Make the train ids of a split."""
     label_maps = []
-    for picture in pictures:
-        stem = str(picture.instance).removesuffix('instanceIds.png')
+    for sample in samples:
+        stem = str(sample.instance).removesuffix('instanceIds.png')
         label_maps.append(
             LabelMap(
                 Path(f'{stem}labelIds.png'), Path(f'{stem}labelTrainIds.png')
@@ -301,12 +303,10 @@ def main() -> None:
     for split in args.splits:
         folders = [f'leftImg8bit/{split}', f'gtFine/{split}']
         require_folders(args.root, folders, ADVICE)
-    pictures = {
-        split: find_pictures(args.root, split) for split in args.splits
-    }
+    samples = {split: find_samples(args.root, split) for split in args.splits}
     for split in args.splits:
-        make_panoptic(args.root, split, pictures[split], run)
-        make_train_ids(args.root, split, pictures[split], run)
+        make_panoptic(args.root, split, samples[split], run)
+        make_train_ids(args.root, split, samples[split], run)
 
 
 if __name__ == '__main__':

@@ -14,10 +14,13 @@ its category in the panoptic JSON; crowds have their class, too.
 """
 
 import shutil
+import sys
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from _common import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _common import (  # noqa: E402
     Progress,
     Run,
     check_space,
@@ -25,7 +28,7 @@ from _common import (
     require_folders,
     run_command,
 )
-from _panoptic import make_instances, make_semantic, read_panoptic
+from _panoptic import make_instances, make_semantic, read_panoptic  # noqa: E402
 
 ADVICE = (
     'Get panoptic_annotations_trainval2017.zip of https://cocodataset.org '

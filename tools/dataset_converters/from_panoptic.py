@@ -11,10 +11,13 @@ a category in the panoptic JSON, from 0, and 255 for void.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from _common import Run, add_run_options, run_command
-from _panoptic import make_instances, make_semantic, read_panoptic
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _common import Run, add_run_options, run_command  # noqa: E402
+from _panoptic import make_instances, make_semantic, read_panoptic  # noqa: E402
 
 
 def main() -> None:

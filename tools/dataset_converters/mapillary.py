@@ -14,10 +14,13 @@ links ``panoptic`` and ``labels`` to it. Where a file of ``labels`` is
 missing, it is made of the panoptic one.
 """
 
+import sys
 from pathlib import Path
 
-from _common import Run, make_parser, require_folders, run_command
-from _panoptic import make_semantic, read_panoptic
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _common import Run, make_parser, require_folders, run_command  # noqa: E402
+from _panoptic import make_semantic, read_panoptic  # noqa: E402
 
 COUNTS = dict(training=18000, validation=2000)
 # fmt: off

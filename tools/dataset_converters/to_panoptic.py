@@ -6,7 +6,7 @@
         --classes sky road person \\
         --instances my_data/annotations/instances_train.json
 
-A semantic PNG, of the same name as its picture, is grey and stores the place
+A semantic PNG, of the same name as its image, is grey and stores the place
 of a class in ``--classes``, from 0; ``--void`` (255) is no class. The things
 are the categories of the instance file, a JSON in the COCO layout with
 polygons or run lengths; those that are not among the classes are added to
@@ -18,25 +18,28 @@ many things it is.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from _common import (
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _annotations import write_ids  # noqa: E402
+from _common import (  # noqa: E402
     Outputs,
     Run,
     add_run_options,
     make_jsons,
-    read_json,
+    read_coco,
     read_png,
     read_size,
     run_command,
     total_size,
 )
-from _panoptic import find_segments, write_ids
-from pycocotools import mask as coco_mask
-
-PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+from _package import coco_masks, file_names  # noqa: E402
+from _panoptic import IGNORE_INDEX, find_segments  # noqa: E402
 
 
 class Instances(NamedTuple):
@@ -51,11 +54,11 @@ class Instances(NamedTuple):
     by_file: dict[str, list[dict]]
 
 
-class Picture(NamedTuple):
-    """A picture and what is known of it.
+class Sample(NamedTuple):
+    """An image and what is known of it.
 
     Attributes:
-        image (Path): The picture.
+        image (Path): The image.
         semantic (Path): Its semantic PNG.
         target (Path): The panoptic PNG to make.
         instances (list[tuple[int, int, object]]): Class, ``iscrowd`` and
@@ -74,91 +77,71 @@ class Picture(NamedTuple):
     void: int
 
 
-# --------------------------------------------------------------- pictures
+# --------------------------------------------------------------- images
 
 
-def read_semantic(picture: Picture) -> np.ndarray:
+def read_semantic(sample: Sample) -> np.ndarray:
     """Return the class of each pixel, -1 for void, int32 (H, W)."""
-    path, size = picture.semantic, read_size(picture.image)
+    path, size = sample.semantic, read_size(sample.image)
     labels = read_png(path)
     if labels.ndim != 2 or labels.shape != size:
         raise ValueError(
             f'{path} has shape {labels.shape}: expected one channel and the '
-            f'size of {picture.image}, {size} (height, width).'
+            f'size of {sample.image}, {size} (height, width).'
         )
-    labels = np.where(labels == picture.void, -1, labels.astype(np.int32))
-    if labels.max(initial=-1) >= picture.num_values:
+    labels = np.where(labels == sample.void, -1, labels.astype(np.int32))
+    if labels.max(initial=-1) >= sample.num_values:
         raise ValueError(
             f'{path} has the value {labels.max()}: expected less than '
-            f'{picture.num_values}, the number of --classes, or '
-            f'{picture.void} for void (--void).'
+            f'{sample.num_values}, the number of --classes, or '
+            f'{sample.void} for void (--void).'
         )
     return labels
 
 
-def decode(segmentation: object, size: tuple[int, int]) -> np.ndarray:
-    """Return the mask of polygons or run lengths, bool (H, W)."""
-    if isinstance(segmentation, list):
-        if not segmentation or min(map(len, segmentation)) < 6:
-            raise ValueError('a polygon needs three points')
-        segmentation = coco_mask.merge(
-            coco_mask.frPyObjects(segmentation, *size)
-        )
-    elif isinstance(segmentation['counts'], list):
-        segmentation = coco_mask.frPyObjects(segmentation, *size)
-    return coco_mask.decode(segmentation).astype(bool)
-
-
-def decode_all(picture: Picture, size: tuple[int, int]) -> list[tuple]:
+def decode_all(sample: Sample, size: tuple[int, int]) -> list[tuple]:
     """Return class, ``iscrowd`` and mask of the instances, large first."""
     decoded = []
-    for label, iscrowd, segmentation in picture.instances:
+    for label, iscrowd, segmentation in sample.instances:
         try:
-            mask = decode(segmentation, size)
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+            mask = coco_masks.draw_mask(segmentation, size)
+        except ValueError as error:
             raise ValueError(
-                f'An instance of {picture.image.name} has a segmentation '
-                f'that cannot be read ({error!r}): expected polygons or run '
-                'lengths as in COCO.'
+                f'An instance of {sample.image.name} cannot be drawn: '
+                f'{error}. Mend the instance file.'
             ) from error
-        if mask.shape != size:
-            raise ValueError(
-                f'An instance of {picture.image.name} is {mask.shape}, but '
-                f'the picture is {size} (height, width): mend the instance '
-                'file.'
-            )
         decoded.append((label, iscrowd, mask))
     return sorted(decoded, key=lambda entry: -np.count_nonzero(entry[2]))
 
 
-def convert_picture(picture: Picture) -> dict:
+def convert_image(sample: Sample) -> dict:
     """Write the panoptic PNG; return the entries of the JSON."""
-    labels = read_semantic(picture)
+    labels = read_semantic(sample)
     # Of void, which is -1, the last entry.
-    is_stuff = np.array([not thing for thing in picture.is_thing] + [False])
-    num_stuff = len(picture.is_thing)
+    is_stuff = np.array([not thing for thing in sample.is_thing] + [False])
+    num_stuff = len(sample.is_thing)
     ids = np.where(is_stuff[labels], labels + 1, 0)
     kinds = {label + 1: (label, 0) for label in range(num_stuff)}
-    instances = decode_all(picture, labels.shape)
+    instances = decode_all(sample, labels.shape)
     for number, instance in enumerate(instances, start=num_stuff + 1):
         label, iscrowd, mask = instance
         ids[mask] = number
         kinds[number] = (label, iscrowd)
-    write_ids(picture.target, ids)
+    write_ids(sample.target, ids)
     height, width = ids.shape
     return dict(
-        image=dict(file_name=picture.image.name, height=height, width=width),
+        image=dict(file_name=sample.image.name, height=height, width=width),
         annotation=dict(
-            file_name=picture.target.name,
+            file_name=sample.target.name,
             segments_info=[
                 dict(
-                    id=segment.id,
-                    category_id=kinds[segment.id][0],
+                    id=number,
+                    category_id=kinds[number][0],
                     area=segment.area,
                     bbox=segment.bbox,
-                    iscrowd=kinds[segment.id][1],
+                    iscrowd=kinds[number][1],
                 )
-                for segment in find_segments(ids)
+                for number, segment in find_segments(ids).items()
             ],
         ),
     )
@@ -168,36 +151,34 @@ def convert_picture(picture: Picture) -> dict:
 
 
 def read_instances(path: Path) -> Instances:
-    """Read an instance file, its keys checked."""
-    content = read_json(path)
-    try:
-        names = {c['id']: c['name'] for c in content['categories']}
-        files = {
-            image['id']: image['file_name'] for image in content['images']
-        }
-        by_file = {name: [] for name in files.values()}
-        for annotation in content['annotations']:
-            names[annotation['category_id']]
-            annotation['segmentation']
-            by_file[files[annotation['image_id']]].append(annotation)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f'{path} is not in the COCO instance layout: expected images, '
-            'categories, and annotations with an image_id and a category_id '
-            f'that are among them, and a segmentation; {error!r} is missing.'
-        ) from error
+    """Read an instance file, its entries as data sets read them."""
+    content, _ = read_coco(path, 'instance')
+    names = {c['id']: c['name'] for c in content.categories}
+    files = {image['id']: image['file_name'] for image in content.images}
+    by_file = {name: [] for name in files.values()}
+    for annotation in content.annotations:
+        for key, known in (('image_id', files), ('category_id', names)):
+            if annotation[key] not in known:
+                raise ValueError(
+                    f'{path} has an annotation (id {annotation["id"]!r}) with '
+                    f'the {key} {annotation[key]!r}, which no entry has: '
+                    'mend or remove it.'
+                )
+        by_file[files[annotation['image_id']]].append(annotation)
     return Instances(names, by_file)
 
 
-def find_pictures(
+def find_samples(
     images: Path, semantic: Path, target: Path
 ) -> list[tuple[Path, Path, Path]]:
-    """Return picture, semantic PNG and panoptic PNG of all pictures."""
+    """Return image, semantic PNG and panoptic PNG of all images."""
     if not images.is_dir():
         raise FileNotFoundError(
-            f'{images} is no folder: give the folder of the pictures.'
+            f'{images} is no folder: give the folder of the images.'
         )
-    found = sorted(p for p in images.iterdir() if p.suffix.lower() in PICTURES)
+    found = sorted(
+        p for p in images.iterdir() if file_names.image_stem(p.name)
+    )
     triples = [
         (path, semantic / f'{path.stem}.png', target / f'{path.stem}.png')
         for path in found
@@ -206,13 +187,13 @@ def find_pictures(
     if not triples or missing:
         first = f', the first is {missing[0]}' if missing else ''
         raise FileNotFoundError(
-            f'{len(missing)} of {len(triples)} pictures in {images} have no '
-            f'semantic PNG{first}: expected pictures, and a PNG of the same '
+            f'{len(missing)} of {len(triples)} images in {images} have no '
+            f'semantic PNG{first}: expected images, and a PNG of the same '
             f'name in {semantic} for each.'
         )
     if len({target for _, _, target in triples}) < len(triples):
         raise ValueError(
-            f'{images} has pictures that differ in their ending only: rename '
+            f'{images} has images that differ in their ending only: rename '
             'them, each needs a PNG of its own.'
         )
     return triples
@@ -234,13 +215,13 @@ def make_tasks(
     instances: Instances,
     categories: list[dict],
     target: Path,
-) -> dict[str, Picture]:
+) -> dict[str, Sample]:
     """Return what to do, by the name of the panoptic PNG in ``target``."""
-    triples = find_pictures(args.images, args.semantic, target)
+    triples = find_samples(args.images, args.semantic, target)
     known = {image.name for image, _, _ in triples}
     if unknown := sorted(instances.by_file.keys() - known):
         raise FileNotFoundError(
-            f'{args.instances} has {len(unknown)} pictures that are not in '
+            f'{args.instances} has {len(unknown)} images that are not in '
             f'{args.images}, the first is {unknown[0]}: expected the same '
             'file names.'
         )
@@ -251,12 +232,12 @@ def make_tasks(
         found = [
             (
                 labels[instances.names[annotation['category_id']]],
-                int(annotation.get('iscrowd', 0)),
+                annotation.get('iscrowd', 0),
                 annotation['segmentation'],
             )
             for annotation in instances.by_file.get(image.name, [])
         ]
-        tasks[png.name] = Picture(
+        tasks[png.name] = Sample(
             image, semantic, png, found, things, len(args.classes), args.void
         )
     return tasks
@@ -287,9 +268,9 @@ def make_panoptic(args: argparse.Namespace) -> None:
     make_jsons(
         outputs,
         tasks,
-        convert_picture,
+        convert_image,
         assemble,
-        lambda todo: 3 * total_size([picture.semantic for picture in todo]),
+        lambda todo: 3 * total_size([sample.semantic for sample in todo]),
         Run(args.workers, args.overwrite),
     )
 
@@ -302,7 +283,7 @@ def main() -> None:
         'train semantic_train annotations/panoptic_train.json '
         '--classes sky road person --instances instances_train.json',
     )
-    parser.add_argument('images', type=Path, help='folder of pictures')
+    parser.add_argument('images', type=Path, help='folder of images')
     parser.add_argument('semantic', type=Path, help='folder of semantic PNGs')
     parser.add_argument(
         'json',
@@ -322,7 +303,7 @@ def main() -> None:
     parser.add_argument(
         '--void',
         type=int,
-        default=255,
+        default=IGNORE_INDEX,
         help='value of the semantic PNGs that is no class (default: '
         '%(default)s)',
     )

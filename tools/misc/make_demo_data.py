@@ -2,10 +2,10 @@
 
     python tools/misc/make_demo_data.py data/demo
 
-Every picture has 2 to 6 things (discs, squares, triangles, stars) in front
+Every image has 2 to 6 things (discs, squares, triangles, stars) in front
 of 2 to 4 sorts of stuff (sky, grass, wall, water). A class is told by its
 shape and its texture; its colours are usual rather than certain. Things hide
-parts of each other, some pictures hold a crowd (one segment of many tiny
+parts of each other, some images hold a crowd (one segment of many tiny
 things, ``iscrowd`` 1), some an unlabelled patch or border. The result is in
 the COCO panoptic layout:
 
@@ -16,8 +16,8 @@ the COCO panoptic layout:
 
 A panoptic PNG stores the segment id ``R + 256 G + 65536 B``, 0 is void. A
 semantic PNG stores the index of the class in the list of categories, of
-crowds, too; 255 is void. The same arguments always give the same files, and a
-picture depends on the seed, its split and its position only.
+crowds, too; 255 is void. The same arguments always give the same files, and an
+image depends on the seed, its split and its position only.
 """
 
 import argparse
@@ -30,7 +30,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _annotations import run_lengths  # noqa: E402
+from _package import segment_ids, tasks  # noqa: E402
 
 THINGS = ('disc', 'square', 'triangle', 'star')
 STUFF = ('sky', 'grass', 'wall', 'water')
@@ -56,8 +60,7 @@ CATEGORIES = [
 ]
 DESCRIPTION = 'Drawn shapes on patches of ground, made by make_demo_data.py'
 
-VOID_CLASS = 255
-# All lengths below are in pixels of a picture of this size, and are scaled
+# All lengths below are in pixels of an image of this size, and are scaled
 # to the size asked for.
 UNIT_SIZE = 128
 DIAMETERS = (24, 56)
@@ -74,7 +77,7 @@ VOID_SHARE = 0.25
 
 
 class Segment(NamedTuple):
-    """A segment of a picture.
+    """A segment of an image.
 
     Attributes:
         mask (np.ndarray): The pixels that show it, bool, (H, W).
@@ -88,7 +91,7 @@ class Segment(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Where the pixels are, in units of a 128-pixel picture, each (H, W)."""
+    """Where the pixels are, in units of a 128-pixel image, each (H, W)."""
 
     x: np.ndarray
     y: np.ndarray
@@ -160,7 +163,7 @@ PATTERNS = (_rings, _checks, _stripes, _bright_core)
 
 
 class Thing(NamedTuple):
-    """One shape in the picture, in units of a 128-pixel picture."""
+    """One shape in the image, in units of a 128-pixel image."""
 
     label: int
     x: float
@@ -285,7 +288,7 @@ GROUNDS: tuple[Callable[[np.random.Generator, Grid], np.ndarray], ...] = (
 def _layout(
     rng: np.random.Generator, grid: Grid, num_regions: int
 ) -> np.ndarray:
-    """Split the picture into regions, top to bottom, index (H, W).
+    """Split the image into regions, top to bottom, index (H, W).
 
     The regions are wavy bands; often the last two lie side by side.
     """
@@ -308,20 +311,20 @@ def _layout(
     return region
 
 
-# --------------------------------------------------------------- pictures
+# --------------------------------------------------------------- images
 
 
 def draw_picture(
     rng: np.random.Generator, size: int
 ) -> tuple[np.ndarray, list[Segment]]:
-    """Draw one picture and its segments.
+    """Draw one image and its segments.
 
     Args:
         rng (np.random.Generator): Source of all that varies.
         size (int): Height and width in pixels.
 
     Returns:
-        tuple: The picture, RGB uint8 (size, size, 3), and its segments, which
+        tuple: The image, RGB uint8 (size, size, 3), and its segments, which
         do not overlap. Pixels in no segment are void.
     """
     while True:
@@ -333,7 +336,7 @@ def draw_picture(
 def _try_picture(
     rng: np.random.Generator, size: int
 ) -> tuple[np.ndarray, list[Segment]] | None:
-    """Draw one picture, or None if too little of a segment can be seen."""
+    """Draw one image, or None if too little of a segment can be seen."""
     centers = (np.arange(size) + 0.5) * UNIT_SIZE / size
     grid = Grid(*np.meshgrid(centers, centers))
     image, segments = _paint_stuff(rng, grid)
@@ -510,9 +513,9 @@ def make_demo_data(
 
     Args:
         out_dir (str | Path): Folder to make.
-        num_train (int): Number of pictures to train on.
-        num_val (int): Number of pictures to validate on.
-        size (int): Height and width of the pictures, at least 64 pixels.
+        num_train (int): Number of images to train on.
+        num_val (int): Number of images to validate on.
+        size (int): Height and width of the images, at least 64 pixels.
         seed (int): The same seed gives the same files.
         force (bool): Replace an earlier data set in ``out_dir``.
 
@@ -522,7 +525,7 @@ def make_demo_data(
     """
     if min(num_train, num_val) < 1 or size < 64 or seed < 0:
         raise ValueError(
-            'Expected at least 1 picture a split, a size of 64 or more and a '
+            'Expected at least 1 image a split, a size of 64 or more and a '
             f'seed of 0 or more, got num_train={num_train}, '
             f'num_val={num_val}, size={size}, seed={seed}.'
         )
@@ -560,7 +563,7 @@ def _check_free(out_dir: Path, force: bool) -> None:
 def _write_split(
     root: Path, split: str, first: int, count: int, size: int, seed: int
 ) -> None:
-    """Write ``count`` pictures with the image ids ``first + 1`` and up."""
+    """Write ``count`` images with the image ids ``first + 1`` and up."""
     annotations = root / 'annotations'
     picture_dir = root / split
     panoptic_dir = annotations / f'panoptic_{split}'
@@ -597,7 +600,7 @@ def _write_split(
         )
         instances += _instances(segments, image_id, len(instances) + 1)
         if (index + 1) % 20 == 0 or index + 1 == count:
-            done = f'{split}: {index + 1}/{count} pictures'
+            done = f'{split}: {index + 1}/{count} images'
             print(f'\r{done}', end='', flush=True)
     print()
 
@@ -609,13 +612,13 @@ def _write_split(
 def _instances(
     segments: list[Segment], image_id: int, first_id: int
 ) -> list[dict]:
-    """COCO instance annotations of the things in one picture."""
+    """COCO instance annotations of the things in one image."""
     things = [s for s in segments if CATEGORIES[s.label]['isthing']]
     return [
         dict(
             id=annotation_id,
             image_id=image_id,
-            segmentation=_run_lengths(thing.mask),
+            segmentation=run_lengths(thing.mask),
             **_describe(thing),
         )
         for annotation_id, thing in enumerate(things, start=first_id)
@@ -640,7 +643,7 @@ def _write_json(
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:
-    """Write an RGB or grey picture; the kind of file is in its name."""
+    """Write an RGB or grey image; the kind of file is in its name."""
     if image.ndim == 3:
         image = image[..., ::-1]
     if not cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 90]):
@@ -649,22 +652,18 @@ def _write_image(path: Path, image: np.ndarray) -> None:
 
 def _segment_ids(rng: np.random.Generator, count: int) -> list[int]:
     """Different ids, spread so that the PNG shows different colours."""
-    return (1 + rng.choice(256**3 - 1, count, replace=False)).tolist()
+    return (1 + rng.choice(segment_ids.MAX_ID, count, replace=False)).tolist()
 
 
 def _panoptic_png(segments: list[Segment], ids: list[int]) -> np.ndarray:
-    png = np.zeros((*segments[0].mask.shape, 3), np.uint8)
+    shown = np.zeros(segments[0].mask.shape, np.int32)
     for segment, number in zip(segments, ids, strict=True):
-        png[segment.mask] = (
-            number % 256,
-            number // 256 % 256,
-            number // 256**2,
-        )
-    return png
+        shown[segment.mask] = number
+    return segment_ids.encode_ids(shown)
 
 
 def _semantic_png(segments: list[Segment]) -> np.ndarray:
-    png = np.full(segments[0].mask.shape, VOID_CLASS, np.uint8)
+    png = np.full(segments[0].mask.shape, tasks.IGNORE_INDEX, np.uint8)
     for segment in segments:
         png[segment.mask] = segment.label
     return png
@@ -682,22 +681,16 @@ def _describe(segment: Segment) -> dict:
     )
 
 
-def _run_lengths(mask: np.ndarray) -> dict:
-    """COCO run lengths, with text that JSON can hold."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(size=rle['size'], counts=rle['counts'].decode('ascii'))
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Draw a small panoptic data set of shapes.'
     )
     parser.add_argument('out_dir', metavar='OUT_DIR', help='folder to make')
     parser.add_argument(
-        '--train', type=int, default=320, help='pictures to train on'
+        '--train', type=int, default=320, help='images to train on'
     )
     parser.add_argument(
-        '--val', type=int, default=60, help='pictures to validate on'
+        '--val', type=int, default=60, help='images to validate on'
     )
     parser.add_argument(
         '--size', type=int, default=128, help='height and width in pixels'

@@ -1,4 +1,4 @@
-"""Check a data set: every picture, PNG and annotation, before training.
+"""Check a data set: every image, PNG and annotation, before training.
 
 Takes a config, whose datasets are checked against its classes and its number
 of queries, or a folder, which is searched for annotations. Exits with 1 if
@@ -9,40 +9,11 @@ Example: python tools/misc/validate_dataset.py data/coco --fix data/coco_fixed
 """
 
 import argparse
-import importlib.util
 import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve()
-
-
-def load_checks():
-    """Load the checks alone: the package around them would load torch."""
-    name = 'oneformer_validation'
-    if name in sys.modules:
-        return sys.modules[name]
-    places = (
-        HERE.parents[2] / 'projects' / 'oneformer',  # of a checkout
-        HERE.parents[3],  # installed as projects/oneformer/.mim/tools/misc
-    )
-    for place in places:
-        folder = place / 'datasets' / 'validation'
-        if folder.is_dir():
-            break
-    spec = importlib.util.spec_from_file_location(
-        name,
-        folder / '__init__.py',
-        submodule_search_locations=[str(folder)],
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-# At import, for processes that are started anew to find it, too.
-checks = load_checks()
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def parse_args() -> argparse.Namespace:
@@ -110,6 +81,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Check, report, and mend a copy."""
     args = parse_args()
+    # Not before, as --help needs none of it.
+    import dataset_validation as checks
+
     progress = sys.stderr.isatty()
     try:
         sets, remarks, root = find(args)
@@ -129,6 +103,8 @@ def main() -> None:
 
 def find(args: argparse.Namespace) -> tuple[list, list[str], Path | None]:
     """Return the annotation sets, remarks, and the folder of the data."""
+    import dataset_validation as checks
+
     path = Path(args.data)
     if path.is_dir():
         limits = dict(
@@ -158,6 +134,8 @@ def fix(
     sets: list, root: Path | None, args: argparse.Namespace, progress: bool
 ) -> None:
     """Write the copy, say what was done and what is left."""
+    import dataset_validation as checks
+
     moved, notes = checks.write_fixed(
         sets, args.fix, root, args.things, args.workers, progress
     )

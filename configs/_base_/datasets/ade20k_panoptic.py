@@ -78,36 +78,51 @@ data_root = 'data/ADEChallengeData2016/'
 test_options = dict(object_mask_thr=0.5)
 
 size = 512
+random_crop = dict(
+    type='RandomChoiceResizeCrop',
+    # (long side at most, short side)
+    scales=[(4 * size, int(x * 0.1 * size)) for x in range(5, 21)],
+    crop_size=(size, size),
+)
+color_jitter = dict(type='SSDColorJitter')
+random_flip = dict(type='RandomFlip', prob=0.5)
+pad = dict(type='PadToSize', size=(size, size))
 train_pipeline = [
-    *_base_.load_pipeline,
-    dict(
-        type='RandomChoiceResizeCrop',
-        # (long side at most, short side)
-        scales=[(4 * size, int(x * 0.1 * size)) for x in range(5, 21)],
-        crop_size=(size, size),
-    ),
-    dict(type='SSDColorJitter'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PadToSize', size=(size, size)),
-    *_base_.target_pipeline,
+    _base_.load_image,
+    _base_.load_segments,
+    random_crop,
+    color_jitter,
+    random_flip,
+    pad,
+    _base_.sample_task,
+    _base_.task_targets,
+    _base_.task_texts,
+    _base_.pack_train,
 ]
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (4 * size, size)
+
 # Instances and semantic labels have files of their own: in the panoptic
 # annotation instances hide each other and the stuff below.
-test_pipeline.insert(
-    4,
-    dict(
-        type='LoadSemanticTruth',
-        img_prefix=data_root + 'images/validation',
-        seg_prefix=data_root + 'annotations_detectron2/validation',
-    ),
+load_semantic_truth = dict(
+    type='LoadSemanticTruth',
+    img_prefix=data_root + 'images/validation',
+    seg_prefix=data_root + 'annotations_detectron2/validation',
 )
-val_evaluator = _base_.val_evaluator
-val_evaluator[1].update(
+instance_ap = dict(
+    type='InstanceAP',
     ann_file=data_root + 'ade20k_instance_val.json',
     category_key='label',  # its ids are the labels, 0 to 149
+    prefix='instance',
 )
+resize = dict(_base_.resize, scale=(4 * size, size))
+test_pipeline = [
+    _base_.load_image,
+    resize,
+    _base_.load_segments,
+    _base_.eval_targets,
+    load_semantic_truth,
+    _base_.pack_test,
+]
+val_evaluator = [_base_.panoptic_quality, instance_ap, _base_.semantic_iou]
 test_evaluator = val_evaluator
 
 train_dataloader = dict(

@@ -20,28 +20,42 @@ metainfo = dict(classes=classes, thing_classes=thing_classes)
 
 data_root = 'data/cityscapes/'
 
+random_crop = dict(
+    type='RandomChoiceResizeCrop',
+    # (long side at most, short side)
+    scales=[(4096, int(x * 0.1 * 1024)) for x in range(5, 21)],
+    crop_size=(1024, 512),  # width, height
+)
+color_jitter = dict(type='SSDColorJitter')
+random_flip = dict(type='RandomFlip', prob=0.5)
 train_pipeline = [
-    *_base_.load_pipeline,
-    dict(
-        type='RandomChoiceResizeCrop',
-        # (long side at most, short side)
-        scales=[(4096, int(x * 0.1 * 1024)) for x in range(5, 21)],
-        crop_size=(1024, 512),  # width, height
-    ),
-    dict(type='SSDColorJitter'),
-    dict(type='RandomFlip', prob=0.5),
-    *_base_.target_pipeline,
+    _base_.load_image,
+    _base_.load_segments,
+    random_crop,
+    color_jitter,
+    random_flip,
+    _base_.sample_task,
+    _base_.task_targets,
+    _base_.task_texts,
+    _base_.pack_train,
 ]
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (2048, 1024)
+resize = dict(_base_.resize, scale=(2048, 1024))
+test_pipeline = [
+    _base_.load_image,
+    resize,
+    _base_.load_segments,
+    _base_.eval_targets,
+    _base_.pack_test,
+]
+
 # AP by the official script, which has rules of its own:
 # pip install cityscapesscripts
-val_evaluator = _base_.val_evaluator
-val_evaluator[1] = dict(
+instance_ap = dict(
     type='CityscapesInstanceAP',
     seg_prefix=data_root + 'gtFine/val',
     prefix='instance',
 )
+val_evaluator = [_base_.panoptic_quality, instance_ap, _base_.semantic_iou]
 test_evaluator = val_evaluator
 
 train_dataloader = dict(

@@ -43,11 +43,21 @@ metainfo = dict(
     thing_classes=thing_classes,
 )
 
+random_flip = dict(type='RandomFlip', prob=0.5)
+scale_jitter = dict(
+    type='LargeScaleJitter',
+    size=(1024, 1024),  # height, width
+    ratio_range=(0.1, 2.0),
+)
 train_pipeline = [
-    *_base_.load_pipeline,
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='LargeScaleJitter', size=(1024, 1024), ratio_range=(0.1, 2.0)),
-    *_base_.target_pipeline,
+    _base_.load_image,
+    _base_.load_segments,
+    random_flip,
+    scale_jitter,
+    _base_.sample_task,
+    _base_.task_targets,
+    _base_.task_texts,
+    _base_.pack_train,
 ]
 
 train_dataloader = dict(

@@ -41,22 +41,39 @@ data_root = 'data/mapillary_vistas/'
 test_options = dict(tasks=['panoptic', 'semantic'])
 
 size = 1024
+random_crop = dict(
+    type='RandomChoiceResizeCrop',
+    # (long side at most, short side)
+    scales=[(8192, int(x * 0.1 * 2048)) for x in range(5, 21)],
+    crop_size=(size, size),
+)
+color_jitter = dict(type='SSDColorJitter')
+random_flip = dict(type='RandomFlip', prob=0.5)
+pad = dict(type='PadToSize', size=(size, size))
+sample_task = dict(
+    type='SampleTask',
+    probs=dict(semantic=0.5, instance=0.0, panoptic=0.5),
+)
 train_pipeline = [
-    *_base_.load_pipeline,
-    dict(
-        type='RandomChoiceResizeCrop',
-        # (long side at most, short side)
-        scales=[(8192, int(x * 0.1 * 2048)) for x in range(5, 21)],
-        crop_size=(size, size),
-    ),
-    dict(type='SSDColorJitter'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PadToSize', size=(size, size)),
-    *_base_.target_pipeline,
+    _base_.load_image,
+    _base_.load_segments,
+    random_crop,
+    color_jitter,
+    random_flip,
+    pad,
+    sample_task,
+    _base_.task_targets,
+    _base_.task_texts,
+    _base_.pack_train,
 ]
-train_pipeline[6].probs = dict(semantic=0.5, instance=0.0, panoptic=0.5)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (2048, 2048)
+resize = dict(_base_.resize, scale=(2048, 2048))
+test_pipeline = [
+    _base_.load_image,
+    resize,
+    _base_.load_segments,
+    _base_.eval_targets,
+    _base_.pack_test,
+]
 
 train_dataloader = dict(
     num_workers=10,
@@ -79,5 +96,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = [_base_.val_evaluator[0], _base_.val_evaluator[2]]
+val_evaluator = [_base_.panoptic_quality, _base_.semantic_iou]
 test_evaluator = val_evaluator

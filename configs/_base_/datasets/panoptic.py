@@ -1,56 +1,55 @@
-"""What all data sets share: loaders, ground truth and metrics.
+"""What all data sets share: steps of pipelines, metrics and loaders.
 
-The brick of a data set adds classes, files and pipelines. Its training
-pipeline is ``load_pipeline``, its augmentations, ``target_pipeline``.
+A pipeline is a list of named steps, an evaluator a list of named metrics. The
+brick of a data set adds classes, files and augmentations. A config that
+changes a step names the changed one and lists the pipeline again.
 """
 
-load_pipeline = [
-    # Pillow decodes and resizes as the reference does.
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='LoadSegments'),
-]
-target_pipeline = [
-    dict(
-        type='SampleTask',
-        probs=dict(semantic=0.33, instance=0.33, panoptic=0.34),
+# Pillow decodes and resizes as the reference does.
+load_image = dict(type='LoadImageFromFile', imdecode_backend='pillow')
+load_segments = dict(type='LoadSegments')
+
+# Training: load, augment, then these.
+sample_task = dict(
+    type='SampleTask',
+    probs=dict(semantic=0.33, instance=0.33, panoptic=0.34),
+)
+task_targets = dict(type='TaskTargets')
+task_texts = dict(type='TaskTexts')
+pack_train = dict(
+    type='PackDetInputs',
+    meta_keys=(
+        'img_id',
+        'img_path',
+        'ori_shape',
+        'img_shape',
+        'flip',
+        'flip_direction',
+        'task',
+        'texts',
+        'filler_text',
+        'unlabelled_classes',
     ),
-    dict(type='TaskTargets'),
-    dict(type='TaskTexts'),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'flip',
-            'flip_direction',
-            'task',
-            'texts',
-            'filler_text',
-            'unlabelled_classes',
-        ),
+)
+
+# Test: the long side is at most the first number, the short side the second.
+resize = dict(
+    type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'
+)
+eval_targets = dict(type='EvalTargets')
+pack_test = dict(
+    type='PackDetInputs',
+    meta_keys=(
+        'img_id',
+        'img_path',
+        'ori_shape',
+        'img_shape',
+        'scale_factor',
+        'segments_info',
+        'instances',
     ),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    # The longest long side and the short side.
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'),
-    dict(type='LoadSegments'),
-    dict(type='EvalTargets'),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'scale_factor',
-            'segments_info',
-            'instances',
-        ),
-    ),
-]
+)
+test_pipeline = [load_image, resize, load_segments, eval_targets, pack_test]
 
 train_dataloader = dict(
     batch_size=2,
@@ -71,9 +70,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 # Each reads the result that was made with its own task token.
-val_evaluator = [
-    dict(type='PanopticQuality', prefix='panoptic'),
-    dict(type='InstanceAP', prefix='instance'),
-    dict(type='SemanticIoU', prefix='semantic'),
-]
+panoptic_quality = dict(type='PanopticQuality', prefix='panoptic')
+instance_ap = dict(type='InstanceAP', prefix='instance')
+semantic_iou = dict(type='SemanticIoU', prefix='semantic')
+val_evaluator = [panoptic_quality, instance_ap, semantic_iou]
 test_evaluator = val_evaluator

@@ -7,15 +7,30 @@ _base_ = './panoptic.py'
 
 data_root = 'work_dirs/demo/data/'
 size = (128, 128)
+random_flip = dict(type='RandomFlip', prob=0.5)
+scale_jitter = dict(type='LargeScaleJitter', size=size, ratio_range=(0.8, 1.3))
+sample_task = dict(
+    type='SampleTask',
+    probs=dict(semantic=1 / 3, instance=1 / 3, panoptic=1 / 3),
+)
 train_pipeline = [
-    *_base_.load_pipeline,
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='LargeScaleJitter', size=size, ratio_range=(0.8, 1.3)),
-    *_base_.target_pipeline,
+    _base_.load_image,
+    _base_.load_segments,
+    random_flip,
+    scale_jitter,
+    sample_task,
+    _base_.task_targets,
+    _base_.task_texts,
+    _base_.pack_train,
 ]
-train_pipeline[4].probs = dict(semantic=1 / 3, instance=1 / 3, panoptic=1 / 3)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = size
+resize = dict(_base_.resize, scale=size)
+test_pipeline = [
+    _base_.load_image,
+    resize,
+    _base_.load_segments,
+    _base_.eval_targets,
+    _base_.pack_test,
+]
 
 train_dataloader = dict(
     batch_size=8,

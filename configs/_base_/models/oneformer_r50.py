@@ -3,7 +3,17 @@
 tokenizer = dict(type='CLIPTokenizer')
 width = 256
 num_heads = 8
-dropout = 0.1
+dropout = 0.1  # in the pixel decoder and the query transformer only
+attn_cfg = dict(
+    embed_dims=width, num_heads=num_heads, dropout=0.0, batch_first=True
+)
+ffn_cfg = dict(
+    embed_dims=width,
+    feedforward_channels=2048,
+    num_fcs=2,
+    ffn_drop=0.0,
+    act_cfg=dict(type='ReLU', inplace=True),
+)
 
 model = dict(
     type='OneFormer',
@@ -41,19 +51,10 @@ model = dict(
                 num_layers=6,
                 layer_cfg=dict(
                     self_attn_cfg=dict(
-                        embed_dims=width,
-                        num_heads=num_heads,
-                        num_levels=3,
-                        num_points=4,
-                        dropout=dropout,
-                        batch_first=True,
+                        attn_cfg, num_levels=3, num_points=4, dropout=dropout
                     ),
                     ffn_cfg=dict(
-                        embed_dims=width,
-                        feedforward_channels=1024,
-                        num_fcs=2,
-                        ffn_drop=dropout,
-                        act_cfg=dict(type='ReLU', inplace=True),
+                        ffn_cfg, feedforward_channels=1024, ffn_drop=dropout
                     ),
                 ),
             ),
@@ -65,51 +66,18 @@ model = dict(
             transformer=dict(
                 num_layers=2,
                 layer_cfg=dict(
-                    self_attn_cfg=dict(
-                        embed_dims=width,
-                        num_heads=num_heads,
-                        dropout=dropout,
-                        batch_first=True,
-                    ),
-                    cross_attn_cfg=dict(
-                        embed_dims=width,
-                        num_heads=num_heads,
-                        dropout=dropout,
-                        batch_first=True,
-                    ),
-                    ffn_cfg=dict(
-                        embed_dims=width,
-                        feedforward_channels=2048,
-                        num_fcs=2,
-                        ffn_drop=dropout,
-                        act_cfg=dict(type='ReLU', inplace=True),
-                    ),
+                    self_attn_cfg=dict(attn_cfg, dropout=dropout),
+                    cross_attn_cfg=dict(attn_cfg, dropout=dropout),
+                    ffn_cfg=dict(ffn_cfg, ffn_drop=dropout),
                 ),
             ),
         ),
         transformer_decoder=dict(
             num_layers=9,
-            return_intermediate=True,
             layer_cfg=dict(
-                self_attn_cfg=dict(
-                    embed_dims=width,
-                    num_heads=num_heads,
-                    dropout=0.0,
-                    batch_first=True,
-                ),
-                cross_attn_cfg=dict(
-                    embed_dims=width,
-                    num_heads=num_heads,
-                    dropout=0.0,
-                    batch_first=True,
-                ),
-                ffn_cfg=dict(
-                    embed_dims=width,
-                    feedforward_channels=2048,
-                    num_fcs=2,
-                    ffn_drop=0.0,
-                    act_cfg=dict(type='ReLU', inplace=True),
-                ),
+                self_attn_cfg=attn_cfg,
+                cross_attn_cfg=attn_cfg,
+                ffn_cfg=ffn_cfg,
             ),
         ),
     ),

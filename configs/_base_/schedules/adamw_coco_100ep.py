@@ -6,13 +6,12 @@ max_iters = 737500
 train_cfg = dict(
     type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000
 )
-param_scheduler = [
-    dict(
-        type='MultiStepLR',
-        by_epoch=False,
-        # As Swin-L was trained; the second step of DiNAT-L is at 710184.
-        milestones=[655556, 735184],
-        gamma=0.1,
-        end=max_iters,
-    )
-]
+step_lr = dict(
+    type='MultiStepLR',
+    by_epoch=False,
+    # As Swin-L was trained; the second step of DiNAT-L is at 710184.
+    milestones=[655556, 735184],
+    gamma=0.1,
+    end=max_iters,
+)
+param_scheduler = [step_lr]

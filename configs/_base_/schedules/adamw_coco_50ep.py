@@ -6,12 +6,11 @@ max_iters = 368750
 train_cfg = dict(
     type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000
 )
-param_scheduler = [
-    dict(
-        type='MultiStepLR',
-        by_epoch=False,
-        milestones=[327778, 355092],
-        gamma=0.1,
-        end=max_iters,
-    )
-]
+step_lr = dict(
+    type='MultiStepLR',
+    by_epoch=False,
+    milestones=[327778, 355092],
+    gamma=0.1,
+    end=max_iters,
+)
+param_scheduler = [step_lr]

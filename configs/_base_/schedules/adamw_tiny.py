@@ -12,9 +12,12 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))),
     clip_grad=dict(max_norm=1.0, norm_type=2),
 )
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=100),
-    dict(type='PolyLR', power=0.9, by_epoch=False, begin=100, end=max_iters),
-]
+warmup_lr = dict(
+    type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=100
+)
+poly_lr = dict(
+    type='PolyLR', power=0.9, by_epoch=False, begin=100, end=max_iters
+)
+param_scheduler = [warmup_lr, poly_lr]
 auto_scale_lr = dict(base_batch_size=8)
 randomness = dict(seed=0)

@@ -5,9 +5,23 @@
 
 _base_ = './semantic_ade20k_512.py'
 
-tta_pipeline = _base_.tta_pipeline
-tta_pipeline[1].update(scale=(3584, 896))
-tta_pipeline[-1]['transforms'][0] = [
-    dict(tta_pipeline[1], scale=(6272, short_side))
+tta_resize = dict(_base_.tta_resize, scale=(3584, 896))
+tta_scales = [
+    dict(tta_resize, scale=(6272, short_side))
     for short_side in (448, 678, 896, 1120, 1344, 1568)
+]
+tta_pipeline = [
+    _base_.tta_load_image,
+    tta_resize,
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            tta_scales,
+            _base_.tta_flips,
+            _base_.tta_load_segments,
+            _base_.tta_eval_targets,
+            _base_.tta_load_semantic_truth,
+            _base_.tta_pack,
+        ],
+    ),
 ]

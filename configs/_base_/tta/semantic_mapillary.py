@@ -5,11 +5,23 @@ The test pipeline brings the long side to 2048; the scales are short sides.
 
 _base_ = './semantic_ade20k_512.py'
 
-tta_pipeline = _base_.tta_pipeline
-tta_pipeline[1].update(scale=(2048, 2048))
-tta_pipeline[-1]['transforms'][0] = [
-    dict(tta_pipeline[1], scale=(4096, short_side))
+tta_resize = dict(_base_.tta_resize, scale=(2048, 2048))
+tta_scales = [
+    dict(tta_resize, scale=(4096, short_side))
     for short_side in (512, 768, 1024, 1280, 1536, 1792)
 ]
-# The truth comes from the panoptic annotation.
-tta_pipeline[-1]['transforms'].pop(4)  # LoadSemanticTruth
+# The panoptic annotation has the ground truth: no LoadSemanticTruth.
+tta_pipeline = [
+    _base_.tta_load_image,
+    tta_resize,
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            tta_scales,
+            _base_.tta_flips,
+            _base_.tta_load_segments,
+            _base_.tta_eval_targets,
+            _base_.tta_pack,
+        ],
+    ),
+]

@@ -6,19 +6,14 @@ import reprlib
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
+from .coco_layout import Coco
+from .coco_masks import check_segmentation
 from .segments_dataset import SegmentsDataset
-
-# What the entries of the JSON cannot do without.
-KEYS = dict(
-    images=('id', 'file_name', 'height', 'width'),
-    annotations=('image_id', 'category_id', 'segmentation'),
-    categories=('id', 'name'),
-)
 
 
 @DATASETS.register_module()
 class OneFormerInstanceDataset(SegmentsDataset):
-    """Pictures with a mask per object, and one JSON in the COCO layout.
+    """Images with a mask per object, and one JSON in the COCO layout.
 
     All its classes are things, and it supervises the instance task alone:
     what lies between the objects is not known. Masks may overlap.
@@ -27,13 +22,13 @@ class OneFormerInstanceDataset(SegmentsDataset):
     classes that it lacks are taken as ``missing_classes`` says. Without
     ``metainfo`` the classes are the ``categories`` of the JSON.
 
-    ``data_prefix`` has ``img`` for the pictures. ``filter_cfg`` is that of
+    ``data_prefix`` has ``img`` for the images. ``filter_cfg`` is that of
     :class:`OneFormerPanopticDataset`; so are the other arguments.
 
     Raises:
         FileNotFoundError: If the JSON does not exist.
         ValueError: If the JSON has not the COCO layout, contradicts itself or
-            ``metainfo``, or leaves no picture.
+            ``metainfo``, or leaves no image.
     """
 
     annotation = 'instance'
@@ -43,75 +38,58 @@ class OneFormerInstanceDataset(SegmentsDataset):
         """Read the annotation file.
 
         Returns:
-            list[dict]: Per picture ``img_path``, ``img_id``, ``height``,
+            list[dict]: Per image ``img_path``, ``img_id``, ``height``,
             ``width`` and ``segments_info``, a list of ``category`` (label),
             ``is_thing``, ``iscrowd`` and ``segmentation`` (polygons or run
             lengths, as in the file).
         """
         content = self.read_layout()
-        labels = self.read_categories(content['categories'])
-        images = {image['id']: image for image in content['images']}
+        labels = self.read_categories(content.categories)
+        images = {image['id']: image for image in content.images}
         segments: dict = {number: [] for number in images}
-        for annotation in content['annotations']:
+        for annotation in content.annotations:
             image = images.get(annotation['image_id'])
             if image is None:
                 raise ValueError(
                     f'{self.ann_file} has an annotation (id '
-                    f'{annotation.get("id")!r}) of the picture '
+                    f'{annotation["id"]!r}) of the image '
                     f'{annotation["image_id"]!r}, which is not among its '
-                    'images: add the picture or remove the annotation.'
+                    'images: add the image or remove the annotation.'
                 )
             segment = self.parse_annotation(annotation, labels)
             if segment is not None:
-                self.check_segmentation(annotation, image)
+                self.check_mask(annotation, image)
                 segments[image['id']].append(segment)
-        if not content['images']:
+        if not content.images:
             raise ValueError(f'{self.ann_file} lists no images.')
         return [
             dict(
-                img_path=self.picture_path(image['file_name']),
+                img_path=self.image_path(image['file_name']),
                 img_id=image['id'],
                 height=image['height'],
                 width=image['width'],
                 segments_info=segments[image['id']],
             )
-            for image in content['images']
+            for image in content.images
         ]
 
-    def read_layout(self) -> dict:
-        """Return what the annotation file holds, its keys checked."""
-        content = self.read_json()
-        for key, needed in KEYS.items():
-            if not isinstance(content, dict) or key not in content:
-                raise ValueError(
-                    f'{self.ann_file} is not in the COCO instance layout: '
-                    f'expected a list {key!r} in it.'
-                )
-            if key == 'annotations' and any(
-                'segments_info' in entry for entry in content[key]
-            ):
-                raise ValueError(
-                    f"{self.ann_file} has annotations with 'segments_info', "
-                    'which are panoptic: use OneFormerPanopticDataset.'
-                )
-            self.check_keys(key, content[key], needed)
-        for key in ('images', 'categories'):
-            numbers = [entry['id'] for entry in content[key]]
-            if len(set(numbers)) < len(numbers):
-                repeated = {n for n in numbers if numbers.count(n) > 1}
-                raise ValueError(
-                    f'{self.ann_file} has {key} with the same id: '
-                    f'{reprlib.repr(sorted(repeated))}.'
-                )
-        return content
+    def read_layout(self) -> Coco:
+        """Return what the annotation file holds, its kind checked."""
+        raw = self.read_json()
+        annotations = raw.get('annotations') if isinstance(raw, dict) else None
+        if isinstance(annotations, list) and any(
+            isinstance(entry, dict) and 'segments_info' in entry
+            for entry in annotations
+        ):
+            raise ValueError(
+                f"{self.ann_file} has annotations with 'segments_info', "
+                'which are panoptic: use OneFormerPanopticDataset.'
+            )
+        return self.read_entries(raw)
 
     def read_categories(self, categories: list[dict]) -> dict[int, int | None]:
         """Settle the classes, and return the label of each category id."""
         names = [category['name'] for category in categories]
-        if len(set(names)) < len(names):
-            raise ValueError(
-                f'{self.ann_file} has categories with the same name: {names}.'
-            )
         labels = self.settle_classes(names, names, self.ann_file)
         return {c['id']: labels[c['name']] for c in categories}
 
@@ -139,7 +117,7 @@ class OneFormerInstanceDataset(SegmentsDataset):
         if number not in labels:
             raise ValueError(
                 f'{self.ann_file} has an annotation (id '
-                f'{annotation.get("id")!r}, picture '
+                f'{annotation["id"]!r}, image '
                 f'{annotation["image_id"]!r}) with the category_id '
                 f'{number!r}: expected one of {reprlib.repr(list(labels))}.'
             )
@@ -154,32 +132,14 @@ class OneFormerInstanceDataset(SegmentsDataset):
             segmentation=annotation['segmentation'],
         )
 
-    def check_segmentation(self, annotation: dict, image: dict) -> None:
-        """Refuse what is neither polygons nor run lengths of the picture."""
-        found = annotation['segmentation']
-        size = [image['height'], image['width']]
-        if isinstance(found, list):
-            drawable = bool(found) and all(
-                isinstance(polygon, list)
-                and len(polygon) >= 6
-                and len(polygon) % 2 == 0
-                for polygon in found
-            )
-        else:
-            drawable = (
-                isinstance(found, dict)
-                and 'counts' in found
-                and list(found.get('size', [])) == size
-                and (
-                    isinstance(found['counts'], str)
-                    or sum(found['counts']) == size[0] * size[1]
-                )
-            )
-        if not drawable:
+    def check_mask(self, annotation: dict, image: dict) -> None:
+        """Refuse what is neither polygons nor run lengths of the image."""
+        size = image['height'], image['width']
+        try:
+            check_segmentation(annotation['segmentation'], size)
+        except ValueError as error:
             raise ValueError(
                 f'{self.ann_file} has an annotation (id '
-                f'{annotation.get("id")!r}, picture {image["file_name"]}) '
-                f'whose segmentation is {reprlib.repr(found)}: expected '
-                'polygons [[x1, y1, x2, y2, x3, y3, ...], ...], or run '
-                f'lengths dict(size={size}, counts=...). Mend or remove it.'
-            )
+                f'{annotation["id"]!r}, image {image["file_name"]}) that '
+                f'cannot be drawn: {error}. Mend or remove it.'
+            ) from error

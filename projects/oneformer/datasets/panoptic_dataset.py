@@ -7,32 +7,25 @@ import reprlib
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
+from .coco_layout import Coco
 from .segments_dataset import SegmentsDataset
-from .transforms.load_segments import MAX_ID
-
-# What the entries of the JSON cannot do without.
-KEYS = dict(
-    images=('id', 'file_name', 'height', 'width'),
-    annotations=('image_id', 'file_name', 'segments_info'),
-    categories=('id', 'name'),
-    segments_info=('id', 'category_id'),
-)
+from .transforms.segment_ids import MAX_ID
 
 
 @DATASETS.register_module()
 class OneFormerPanopticDataset(SegmentsDataset):
-    """Pictures with a panoptic PNG each, and one JSON in the COCO layout.
+    """Images with a panoptic PNG each, and one JSON in the COCO layout.
 
     Unlike mmdet's ``CocoPanopticDataset`` it takes the name of the PNG from
     the annotation, keeps crowds apart from stuff, lets things and stuff come
-    in any order, needs segment ids that are unique within a picture only,
+    in any order, needs segment ids that are unique within an image only,
     and can read the class names from the JSON.
 
     What ``metainfo`` does not give is read from the ``categories`` of the
     JSON, in their order.
 
-    ``data_prefix`` has ``img`` for the pictures and ``seg`` for the PNGs.
-    With ``filter_cfg=dict(filter_empty_gt=True)`` pictures without any thing
+    ``data_prefix`` has ``img`` for the images and ``seg`` for the PNGs.
+    With ``filter_cfg=dict(filter_empty_gt=True)`` images without any thing
     (crowds aside) are left out of training.
 
     The arguments are those of :class:`SegmentsDataset`.
@@ -40,7 +33,7 @@ class OneFormerPanopticDataset(SegmentsDataset):
     Raises:
         FileNotFoundError: If the JSON does not exist.
         ValueError: If the JSON has not the COCO panoptic layout, contradicts
-            itself or ``metainfo``, or leaves no picture to train on. The
+            itself or ``metainfo``, or leaves no image to train on. The
             message says where and how to mend.
     """
 
@@ -50,24 +43,24 @@ class OneFormerPanopticDataset(SegmentsDataset):
         """Read the annotation file.
 
         Returns:
-            list[dict]: Per picture ``img_path``, ``img_id``, ``height``,
+            list[dict]: Per image ``img_path``, ``img_id``, ``height``,
             ``width``, ``seg_map_path`` and ``segments_info``, a list of
             ``id``, ``category`` (label), ``is_thing`` and ``iscrowd``.
         """
-        content = self.read_json()
-        labels = self.read_categories(content['categories'])
+        content = self.read_layout()
+        labels = self.read_categories(content.categories)
         annotations = {}
-        for annotation in content['annotations']:
+        for annotation in content.annotations:
             if annotation['image_id'] in annotations:
                 raise ValueError(
                     f'{self.ann_file} has several annotations with image_id '
                     f'{annotation["image_id"]!r}: expected one, with all '
-                    "segments of the picture in its 'segments_info'."
+                    "segments of the image in its 'segments_info'."
                 )
             annotations[annotation['image_id']] = annotation
         data_list = []
         missing = []
-        for image in content['images']:
+        for image in content.images:
             annotation = annotations.get(image['id'])
             if annotation is None and not self.test_mode:
                 missing.append(image['file_name'])
@@ -75,7 +68,7 @@ class OneFormerPanopticDataset(SegmentsDataset):
                 data_list.append(self.parse_image(image, annotation, labels))
         if missing:
             print_log(
-                f'{len(missing)} of {len(content["images"])} pictures in '
+                f'{len(missing)} of {len(content.images)} images in '
                 f'{self.ann_file} have no annotation and are left out, the '
                 f'first is {missing[0]}.',
                 logger='current',
@@ -83,37 +76,27 @@ class OneFormerPanopticDataset(SegmentsDataset):
             )
         if not data_list:
             raise ValueError(
-                f'{self.ann_file} leaves no picture: expected images, and '
+                f'{self.ann_file} leaves no image: expected images, and '
                 "annotations whose 'image_id' is the 'id' of an image, got "
-                f'{len(content["images"])} images and {len(annotations)} '
+                f'{len(content.images)} images and {len(annotations)} '
                 'annotations.'
             )
         return data_list
 
-    def read_json(self) -> dict:
-        """Return what the annotation file holds, its keys checked."""
-        content = super().read_json()
-        for key in ('images', 'annotations', 'categories'):
-            if not isinstance(content, dict) or key not in content:
-                raise ValueError(
-                    f'{self.ann_file} is not in the COCO panoptic layout: '
-                    f'expected a list {key!r} in it.'
-                )
-        for annotation in content['annotations']:
-            if 'segments_info' not in annotation:
-                raise ValueError(
-                    f'{self.ann_file} has annotations without '
-                    "'segments_info': expected COCO panoptic annotations, "
-                    'not instance annotations.'
-                )
-            self.check_keys(
-                'segments_info',
-                annotation['segments_info'],
-                KEYS['segments_info'],
+    def read_layout(self) -> Coco:
+        """Return what the annotation file holds."""
+        raw = self.read_json()
+        annotations = raw.get('annotations') if isinstance(raw, dict) else None
+        if isinstance(annotations, list) and any(
+            isinstance(entry, dict) and 'segments_info' not in entry
+            for entry in annotations
+        ):
+            raise ValueError(
+                f"{self.ann_file} has annotations without 'segments_info': "
+                'expected COCO panoptic annotations, not instance '
+                'annotations.'
             )
-        for key in ('images', 'annotations', 'categories'):
-            self.check_keys(key, content[key], KEYS[key])
-        return content
+        return self.read_entries(raw)
 
     def read_categories(self, categories: list[dict]) -> dict[int, int | None]:
         """Settle the classes, and return the label of each category id.
@@ -121,15 +104,6 @@ class OneFormerPanopticDataset(SegmentsDataset):
         The label is None where segments become void.
         """
         names = [category['name'] for category in categories]
-        for key, values in (
-            ('id', [category['id'] for category in categories]),
-            ('name', names),
-        ):
-            if repeated := sorted({v for v in values if values.count(v) > 1}):
-                raise ValueError(
-                    f'{self.ann_file} has categories with the same {key}: '
-                    f'{repeated}. Expected every {key} once.'
-                )
         things = [c['name'] for c in categories if c.get('isthing') == 1]
         if 'thing_classes' not in self._metainfo:
             wanted = self._metainfo.get('classes', names)
@@ -153,13 +127,13 @@ class OneFormerPanopticDataset(SegmentsDataset):
         annotation: dict | None,
         labels: dict[int, int | None],
     ) -> dict:
-        """Return the data of one picture; see :meth:`load_data_list`."""
+        """Return the data of one image; see :meth:`load_data_list`."""
         classes = self._metainfo['classes']
         things = set(self._metainfo['thing_classes'])
         segments = annotation['segments_info'] if annotation else []
         self.check_segments(image, segments, labels)
         return dict(
-            img_path=self.picture_path(image['file_name']),
+            img_path=self.image_path(image['file_name']),
             img_id=image['id'],
             height=image['height'],
             width=image['width'],
@@ -187,7 +161,7 @@ class OneFormerPanopticDataset(SegmentsDataset):
         labels: dict[int, int | None],
     ) -> None:
         """Refuse segments that the PNG or the categories cannot tell."""
-        where = f'Picture {image["file_name"]} in {self.ann_file}'
+        where = f'Image {image["file_name"]} in {self.ann_file}'
         seen = set()
         for segment in segments:
             number = segment['id']
@@ -199,7 +173,7 @@ class OneFormerPanopticDataset(SegmentsDataset):
             if number in seen:
                 raise ValueError(
                     f'{where} has several segments with the id {number}: '
-                    'expected every id once in a picture.'
+                    'expected every id once in an image.'
                 )
             seen.add(number)
             if segment['category_id'] not in labels:

@@ -5,11 +5,13 @@ import os.path as osp
 import reprlib
 
 from mmdet.datasets import BaseDetDataset
-from mmengine.fileio import load
+from mmengine.fileio import get
 from mmengine.logging import print_log
 
+from ..metainfo import check_classes, class_list, repeated_names
 from ..tasks import TASKS
 from ..visualization import class_colors
+from .coco_layout import Coco, parse_json, require_coco
 
 MISSING_CLASSES = ('error', 'ignore', 'background')
 VOID = ('background', 'ignore')
@@ -19,7 +21,7 @@ _MAX_IN_A_ROW = 20
 
 
 class SegmentsDataset(BaseDetDataset):
-    """Pictures with labelled segments, of whatever kind of annotation.
+    """Images with labelled segments, of whatever kind of annotation.
 
     All datasets give their samples the same keys, so that sets of several
     kinds train together in a ``ConcatDataset``, with one pipeline.
@@ -33,7 +35,7 @@ class SegmentsDataset(BaseDetDataset):
     - a class of ``metainfo`` that the annotation does not know is refused as
       a likely misspelling, unless ``missing_classes`` says how to take it:
       with ``'ignore'`` a query may find it unpunished, with
-      ``'background'`` it counts as absent from the pictures;
+      ``'background'`` it counts as absent from the images;
     - void pixels, and those of crowds, are background of every mask with
       ``void='background'``, as in the reference, and have no part in matching
       and mask losses with ``void='ignore'``.
@@ -41,7 +43,7 @@ class SegmentsDataset(BaseDetDataset):
     Args:
         missing_classes (str): ``'error'``, ``'ignore'`` or ``'background'``.
         void (str): ``'background'`` or ``'ignore'``.
-        skip_unreadable (bool): In training, draw another picture in place of
+        skip_unreadable (bool): In training, draw another image in place of
             one whose files cannot be read. They are counted in ``skipped``
             and logged: the first ten of a process, then every hundredth.
             After twenty in a row training stops.
@@ -87,33 +89,52 @@ class SegmentsDataset(BaseDetDataset):
             self.data_prefix.setdefault(key, '')
         super()._join_prefix()
 
-    def read_json(self) -> dict:
+    def read_json(self) -> object:
         """Return what the annotation file holds."""
         try:
-            return load(self.ann_file, backend_args=self.backend_args)
+            return parse_json(
+                get(self.ann_file, backend_args=self.backend_args)
+            )
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f'Annotation file {self.ann_file} does not exist: check '
                 'data_root and ann_file of the dataset.'
             ) from error
-        except (TypeError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(
                 f'Annotation file {self.ann_file!r} cannot be read as JSON: '
                 f'{error}. Check ann_file of the dataset, or restore the '
                 'file.'
             ) from error
 
-    def check_keys(
-        self, name: str, entries: list[dict], needed: tuple[str, ...]
-    ) -> None:
-        """Refuse entries of the list ``name`` that lack a key."""
-        for entry in entries:
-            if lacking := set(needed) - entry.keys():
+    def read_entries(self, raw: object) -> Coco:
+        """Return the entries of an annotation file, values read.
+
+        Values of another type than COCO's are read by their meaning, with a
+        warning.
+
+        Args:
+            raw (object): What the JSON holds.
+
+        Raises:
+            ValueError: If an entry cannot be used, or images or categories
+                share an id or a name.
+        """
+        content, warning = require_coco(raw, self.annotation, self.ann_file)
+        if warning:
+            print_log(warning, logger='current', level=logging.WARNING)
+        for part, key in (
+            ('images', 'id'),
+            ('categories', 'id'),
+            ('categories', 'name'),
+        ):
+            entries = getattr(content, part)
+            if repeated := repeated_names(entry[key] for entry in entries):
                 raise ValueError(
-                    f'{self.ann_file} has an entry of {name!r} without '
-                    f'{sorted(lacking)}: expected {list(needed)}, got '
-                    f'{reprlib.repr(entry)}.'
+                    f'{self.ann_file} has {part} with the same {key}: '
+                    f'{reprlib.repr(repeated)}. Expected every {key} once.'
                 )
+        return content
 
     def settle_classes(
         self,
@@ -136,32 +157,18 @@ class SegmentsDataset(BaseDetDataset):
         Raises:
             ValueError: If the classes contradict one another.
         """
-        for key in ('classes', 'thing_classes'):
-            if isinstance(value := self._metainfo.get(key), str):
-                raise ValueError(
-                    f'Expected a list as {key} of metainfo, got the str '
-                    f'{value!r}: for one class write [{value!r}].'
-                )
-        classes = tuple(self._metainfo.get('classes', names))
-        if len(set(classes)) < len(classes):
-            raise ValueError(
-                f'metainfo has classes more than once: {classes}.'
-            )
+        classes = class_list(self._metainfo, 'classes')
+        classes = tuple(names) if classes is None else classes
+        thing_classes = class_list(self._metainfo, 'thing_classes')
+        check_classes(classes, thing_classes or ())
         self.check_missing(classes, names, source)
-        thing_classes = self._metainfo.get('thing_classes')
         if thing_classes is None:
             if things is None:
                 raise ValueError(
                     f'{source} does not tell things from stuff: list the '
                     'things as thing_classes in metainfo.'
                 )
-            thing_classes = [name for name in things if name in classes]
-        thing_classes = tuple(thing_classes)
-        if unknown := [name for name in thing_classes if name not in classes]:
-            raise ValueError(
-                f'thing_classes {unknown} of metainfo are not among its '
-                'classes: every thing must be listed in classes, too.'
-            )
+            thing_classes = tuple(name for name in things if name in classes)
         # OpenMMLab's visualizer needs one.
         self._metainfo.setdefault(
             'palette', list(map(tuple, class_colors(len(classes)).tolist()))
@@ -188,7 +195,7 @@ class SegmentsDataset(BaseDetDataset):
                 f'Classes {absent} of metainfo are not among the categories '
                 f'of {source}, which are {names}. If they are not misspelt, '
                 "set missing_classes='ignore' (not labelled there) or "
-                "'background' (never in these pictures)."
+                "'background' (never in these images)."
             )
         if not any(name in names for name in classes):
             raise ValueError(
@@ -199,7 +206,7 @@ class SegmentsDataset(BaseDetDataset):
             self._unlabelled = tuple(classes.index(name) for name in absent)
 
     def filter_data(self) -> list[dict]:
-        """Leave out pictures without things, if ``filter_cfg`` says so."""
+        """Leave out images without things, if ``filter_cfg`` says so."""
         config = self.filter_cfg or {}
         if unknown := sorted(set(config) - {'filter_empty_gt'}):
             raise ValueError(
@@ -218,14 +225,14 @@ class SegmentsDataset(BaseDetDataset):
         ]
         if not kept:
             raise ValueError(
-                f'No picture in {self.ann_file} has a thing, so that '
+                f'No image in {self.ann_file} has a thing, so that '
                 'filter_empty_gt leaves none: remove it from filter_cfg, or '
                 'check thing_classes of metainfo.'
             )
         return kept
 
-    def picture_path(self, file_name: str) -> str:
-        """Return the path of a picture."""
+    def image_path(self, file_name: str) -> str:
+        """Return the path of an image."""
         return osp.join(self.data_prefix['img'], file_name)
 
     @property
@@ -234,23 +241,23 @@ class SegmentsDataset(BaseDetDataset):
         return self.ann_file
 
     def segments_of(self, idx: int) -> list[dict]:
-        """Return the segments of a picture, as far as they are read."""
+        """Return the segments of an image, as far as they are read."""
         return super().get_data_info(idx)['segments_info']
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Return the labels in a picture, one for each segment."""
+        """Return the labels in an image, one for each segment."""
         return [segment['category'] for segment in self.segments_of(idx)]
 
     def prepare_data(self, idx: int) -> dict | None:
-        """Run the pipeline on a picture.
+        """Run the pipeline on an image.
 
         Returns:
             dict | None: The sample, or None if a file cannot be read and
-            ``skip_unreadable`` is set, which draws another picture.
+            ``skip_unreadable`` is set, which draws another image.
 
         Raises:
-            OSError: If a file cannot be read; the message names the picture.
-            ValueError: If the annotation of the picture is wrong.
+            OSError: If a file cannot be read; the message names the image.
+            ValueError: If the annotation of the image is wrong.
         """
         try:
             sample = self.run_pipeline(idx)
@@ -268,7 +275,7 @@ class SegmentsDataset(BaseDetDataset):
                 or self.skipped % _MESSAGE_INTERVAL == 0
             ):
                 print_log(
-                    f'Skipped a picture, number {self.skipped} of this '
+                    f'Skipped an image, number {self.skipped} of this '
                     f'process: {error}',
                     logger='current',
                     level=logging.WARNING,
@@ -278,7 +285,7 @@ class SegmentsDataset(BaseDetDataset):
         return sample
 
     def run_pipeline(self, idx: int) -> dict:
-        """Run the pipeline; a picture that cannot be read is named."""
+        """Run the pipeline; an image that cannot be read is named."""
         path = self.get_data_info(idx)['img_path']
         try:
             return super().prepare_data(idx)
@@ -286,18 +293,18 @@ class SegmentsDataset(BaseDetDataset):
             if error.filename != path:  # another file, told already
                 raise
             raise FileNotFoundError(
-                f'Picture {path} does not exist: check data_root and '
+                f'Image {path} does not exist: check data_root and '
                 'data_prefix["img"] of the dataset, and "file_name" of the '
                 'image in the annotation file.'
             ) from error
         except OSError as error:
             raise OSError(
-                f'Picture {path} cannot be read: {error}. Restore the file, '
+                f'Image {path} cannot be read: {error}. Restore the file, '
                 'or take it out of the annotation file.'
             ) from error
 
     def get_data_info(self, idx: int) -> dict:
-        """Return the data of one picture, with what holds for all."""
+        """Return the data of one image, with what holds for all."""
         return dict(
             super().get_data_info(idx),
             annotation=self.annotation,

@@ -1,7 +1,8 @@
-"""Semantic annotations: one PNG of class labels for each picture."""
+"""Semantic annotations: one PNG of class labels for each image."""
 
 import logging
 import os.path as osp
+import reprlib
 from collections.abc import Sequence
 
 from mmdet.registry import DATASETS
@@ -9,26 +10,28 @@ from mmengine.fileio import list_dir_or_file
 from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
+from ..metainfo import repeated_names
+from ..tasks import IGNORE_INDEX
+from .file_names import image_stem
 from .segments_dataset import SegmentsDataset
-
-IGNORE_INDEX = 255
 
 
 @DATASETS.register_module()
 class OneFormerSemanticDataset(SegmentsDataset):
-    """Pictures and PNGs with the class of every pixel, in two folders.
+    """Images and PNGs with the class of every pixel, in two folders.
 
     It supervises the semantic task alone. Value ``i`` of a PNG is the
     ``i``-th of ``png_classes``, and ``ignore_index`` is void; other values
     are refused. Void counts as not labelled by default.
 
     ``data_prefix`` has ``img`` and ``seg``; a PNG lies in the same place as
-    its picture, subfolders included, with another suffix.
+    its image, subfolders included, with another suffix.
 
     Args:
         png_classes (Sequence[str], optional): Class of each value, by default
             ``classes`` of ``metainfo``.
-        img_suffix (str): End of the names of pictures.
+        img_suffix (str, optional): End of the names of images, in upper or
+            lower case; by default that of any image format.
         seg_map_suffix (str): End of the names of PNGs, in its place.
         ignore_index (int): Value of pixels that are not labelled.
         reduce_zero_label (bool): 0 is not labelled, too, and value 1 is the
@@ -38,7 +41,7 @@ class OneFormerSemanticDataset(SegmentsDataset):
 
     Raises:
         FileNotFoundError: If a folder does not exist, or a PNG is missing.
-        ValueError: If classes contradict one another, or there is no picture.
+        ValueError: If classes contradict one another, or there is no image.
     """
 
     annotation = 'semantic'
@@ -48,7 +51,7 @@ class OneFormerSemanticDataset(SegmentsDataset):
         self,
         *args,
         png_classes: Sequence[str] | None = None,
-        img_suffix: str = '.jpg',
+        img_suffix: str | None = None,
         seg_map_suffix: str = '.png',
         ignore_index: int = IGNORE_INDEX,
         reduce_zero_label: bool = False,
@@ -64,10 +67,10 @@ class OneFormerSemanticDataset(SegmentsDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """List the pictures that have a PNG.
+        """List the images that have a PNG.
 
         Returns:
-            list[dict]: Per picture ``img_path``, ``img_id`` (its name without
+            list[dict]: Per image ``img_path``, ``img_id`` (its name without
             suffix), ``height``, ``width``, ``seg_map_path``,
             ``label_of_value`` (label, or None, of each value but
             ``ignore_index``), ``ignore_index``, ``things`` (labels) and an
@@ -81,17 +84,8 @@ class OneFormerSemanticDataset(SegmentsDataset):
                     f'Folder {folder} does not exist: check data_root and '
                     f'data_prefix[{key!r}] of the dataset.'
                 )
-        names = sorted(
-            list_dir_or_file(
-                folders[0],
-                list_dir=False,
-                suffix=self.img_suffix,
-                recursive=True,
-            )
-        )
         data_list, missing = [], []
-        for name in names:
-            stem = name[: -len(self.img_suffix)]
+        for name, stem in self.list_images(folders[0]):
             png = osp.join(folders[1], stem + self.seg_map_suffix)
             if not osp.isfile(png):
                 missing.append(name)
@@ -110,6 +104,27 @@ class OneFormerSemanticDataset(SegmentsDataset):
             )
         self.report_missing(missing, len(data_list))
         return data_list
+
+    def list_images(self, folder: str) -> list[tuple[str, str]]:
+        """Return names and stems of the images in a folder, sorted."""
+        names = list_dir_or_file(folder, list_dir=False, recursive=True)
+        images = []
+        for name in sorted(names):
+            stem = image_stem(name, self.img_suffix)
+            if stem is not None and not self.is_label_map(name):
+                images.append((name, stem))
+        if repeated := repeated_names(stem for _, stem in images):
+            raise ValueError(
+                f'{folder} has images that differ in their ending only: '
+                f'{reprlib.repr(repeated)}. Expected one for each PNG: rename '
+                'or remove the others, or set img_suffix.'
+            )
+        return images
+
+    def is_label_map(self, name: str) -> bool:
+        """Whether a file that images share their folder with is none."""
+        one_folder = self.data_prefix['img'] == self.data_prefix['seg']
+        return one_folder and name.endswith(self.seg_map_suffix)
 
     @property
     def source(self) -> str:
@@ -147,20 +162,20 @@ class OneFormerSemanticDataset(SegmentsDataset):
             ) from error
 
     def report_missing(self, missing: list[str], found: int) -> None:
-        """Warn of pictures without a PNG, and refuse a folder of them."""
+        """Warn of images without a PNG, and refuse a folder of them."""
         where = (
-            f'{self.data_prefix["img"]} (*{self.img_suffix}) and '
+            f'{self.data_prefix["img"]} (*{self.img_suffix or ""}) and '
             f'{self.data_prefix["seg"]} (*{self.seg_map_suffix})'
         )
         if not found:
             raise ValueError(
-                f'No picture with its PNG in {where}: check data_prefix, '
-                f'img_suffix and seg_map_suffix; {len(missing)} pictures have '
+                f'No image with its PNG in {where}: check data_prefix, '
+                f'img_suffix and seg_map_suffix; {len(missing)} images have '
                 'none.'
             )
         if missing:
             print_log(
-                f'{len(missing)} pictures in {where} have no PNG and are left '
+                f'{len(missing)} images in {where} have no PNG and are left '
                 f'out, the first is {missing[0]}.',
                 logger='current',
                 level=logging.WARNING,

@@ -1,29 +1,28 @@
 """The official metrics of Cityscapes, on instances and on pixels.
 
-What the official scripts count in files is counted here as pictures come in;
+What the official scripts count in files is counted here as images come in;
 their own functions turn the counts into scores.
 """
 
 import contextlib
 import copy
-import importlib
 import os.path as osp
 import tempfile
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 import numpy as np
-from hotcoco import mask as coco_mask
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from PIL import Image
 
-from ..run_lengths import encode_labels, encode_masks, rle_area
+from ..optional import import_optional
+from ..run_lengths import coco_mask, encode_labels, encode_masks, rle_area
 from .instance_metric import format_table
 from .result_files import (
     check_outputs,
-    picture_name,
+    image_name,
     write_file,
     write_png,
 )
@@ -51,7 +50,7 @@ LABEL_IDS = {
     'motorcycle': 32,
     'bicycle': 33,
 }
-PICTURE_SUFFIX = '_leftImg8bit'
+IMAGE_SUFFIX = '_leftImg8bit'
 
 
 class CityscapesMetric(BaseMetric):
@@ -98,16 +97,10 @@ class CityscapesMetric(BaseMetric):
 
     def load_script(self) -> ModuleType:
         """Return the official script."""
-        try:
-            return importlib.import_module(
-                f'cityscapesscripts.evaluation.{self.script}'
-            )
-        except ImportError as error:
-            raise ImportError(
-                f'{type(self).__name__} measures with the official scripts, '
-                f'which cannot be imported ({error}): '
-                'pip install cityscapesscripts'
-            ) from error
+        return import_optional(
+            f'cityscapesscripts.evaluation.{self.script}',
+            'The official metrics of Cityscapes',
+        )
 
     def script_options(self) -> tuple[ModuleType, object]:
         """Return the official script, and a copy of its settings."""
@@ -131,7 +124,7 @@ class CityscapesMetric(BaseMetric):
         return [LABEL_IDS[name] for name in classes]
 
     def truth_path(self, sample: dict, kind: str) -> str:
-        """Return the path of an annotation of a picture.
+        """Return the path of an annotation of an image.
 
         Args:
             sample (dict): With ``img_path``.
@@ -139,15 +132,15 @@ class CityscapesMetric(BaseMetric):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the picture is not named as in Cityscapes.
+            ValueError: If the image is not named as in Cityscapes.
         """
-        name = picture_name(sample)
-        if not name.endswith(PICTURE_SUFFIX):
+        name = image_name(sample)
+        if not name.endswith(IMAGE_SUFFIX):
             raise ValueError(
-                f'Picture {sample["img_path"]} is not named as in Cityscapes: '
-                f'expected <city>_<number>_<number>{PICTURE_SUFFIX}.png.'
+                f'Image {sample["img_path"]} is not named as in Cityscapes: '
+                f'expected <city>_<number>_<number>{IMAGE_SUFFIX}.png.'
             )
-        name = name.removesuffix(PICTURE_SUFFIX)
+        name = name.removesuffix(IMAGE_SUFFIX)
         path = osp.join(
             self.seg_prefix, name.split('_')[0], f'{name}_gtFine_{kind}.png'
         )
@@ -166,8 +159,8 @@ class CityscapesInstanceAP(CityscapesMetric):
     Metrics are fractions, named as those of ``InstanceAP``: ``segm_mAP``,
     ``segm_mAP_50`` and ``segm_mAP_{class}``; NaN where there is no object.
 
-    The files to submit are, for each picture, a list
-    ``{outfile_prefix}.instance/{picture}_pred.txt`` and one mask for each of
+    The files to submit are, for each image, a list
+    ``{outfile_prefix}.instance/{image}_pred.txt`` and one mask for each of
     its lines.
 
     Arguments are those of :class:`CityscapesMetric`. The annotation is
@@ -185,7 +178,7 @@ class CityscapesInstanceAP(CityscapesMetric):
             data_samples (Sequence[dict]): With ``pred_instances``.
 
         Raises:
-            FileNotFoundError: If a picture has no annotation.
+            FileNotFoundError: If an image has no annotation.
             ValueError: If a sample has no instances or another size than its
                 annotation, or a name or class is not one of Cityscapes.
         """
@@ -212,10 +205,10 @@ class CityscapesInstanceAP(CityscapesMetric):
         ids: list[int],
         scores: list[float],
     ) -> dict:
-        """Return objects and predictions of a picture as the script does.
+        """Return objects and predictions of an image as the script does.
 
         Args:
-            sample (dict): The picture.
+            sample (dict): The image.
             masks (list[dict]): Run lengths.
             ids (list[int]): Official number of the class of each.
             scores (list[float]): Score of each.
@@ -255,8 +248,8 @@ class CityscapesInstanceAP(CityscapesMetric):
         labels: list[int],
         scores: list[float],
     ) -> None:
-        """Write the files to submit for a picture, the list at the end."""
-        folder, name = f'{self.outfile_prefix}.instance', picture_name(sample)
+        """Write the files to submit for an image, the list at the end."""
+        folder, name = f'{self.outfile_prefix}.instance', image_name(sample)
         classes, ids = self.dataset_meta['classes'], self.label_ids()
         lines = []
         for number, (rle, label, score) in enumerate(
@@ -265,7 +258,8 @@ class CityscapesInstanceAP(CityscapesMetric):
             file_name = f'{name}_{number}_{classes[label]}.png'
             file_name = file_name.replace(' ', '-')  # splits the line
             write_png(
-                osp.join(folder, file_name), coco_mask.decode(rle).astype(bool)
+                osp.join(folder, file_name),
+                coco_mask().decode(rle).astype(bool),
             )
             lines.append(f'{file_name} {ids[label]} {score!r}\n')
         write_file(
@@ -319,7 +313,7 @@ class CityscapesPixelIoU(CityscapesMetric):
             data_samples (Sequence[dict]): With ``pred_sem_seg``.
 
         Raises:
-            FileNotFoundError: If a picture has no annotation.
+            FileNotFoundError: If an image has no annotation.
             ValueError: If a sample has no semantic result or another size
                 than its annotation, or a name or class is not one of
                 Cityscapes.
@@ -328,7 +322,7 @@ class CityscapesPixelIoU(CityscapesMetric):
         for sample in data_samples:
             check_result(sample, 'semantic')
             labels = sample['pred_sem_seg']['sem_seg'][0].cpu().numpy()
-            name = f'{picture_name(sample)}.png'
+            name = f'{image_name(sample)}.png'
             with self.open_folder() as folder:
                 path = osp.join(folder, name)
                 write_png(path, table[labels])
@@ -346,10 +340,10 @@ class CityscapesPixelIoU(CityscapesMetric):
                 yield folder
 
     def count(self, sample: dict, path: str) -> tuple[np.ndarray, dict]:
-        """Return confusions and weighted counts of a picture.
+        """Return confusions and weighted counts of an image.
 
         Args:
-            sample (dict): The picture.
+            sample (dict): The image.
             path (str): The PNG with its result.
         """
         truth = self.truth_path(sample, 'labelIds')
@@ -407,8 +401,8 @@ def read_instances(path: str) -> dict[int, dict]:
     The number of a single object is 1000 * class + count, of everything else
     the class.
     """
-    with Image.open(path) as picture:
-        numbers = np.array(picture).astype(np.int32)
+    with Image.open(path) as image:
+        numbers = np.array(image).astype(np.int32)
     return encode_labels(numbers, void=-1)
 
 
@@ -428,7 +422,7 @@ def shared_pixels(masks: list[dict], others: list[dict]) -> np.ndarray:
         return np.zeros((len(masks), len(others)), np.int64)
     # With a crowd, IoU is the share of the first mask that both cover: times
     # its area a whole number, which rounding restores.
-    share = coco_mask.iou(masks, others, [True] * len(others))
+    share = coco_mask().iou(masks, others, [True] * len(others))
     area = np.array([rle_area(mask) for mask in masks])
     return np.rint(share * area[:, None]).astype(np.int64)
 

@@ -1,17 +1,20 @@
 """Mask AP by the COCO protocol."""
 
+import logging
 import reprlib
 from collections.abc import Sequence
 
 import numpy as np
-from hotcoco import COCO, COCOeval
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import load
+from mmengine.fileio import get
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-from ..run_lengths import encode_masks, rle_area
+from ..datasets.coco_layout import parse_json, require_coco
+from ..datasets.coco_masks import check_segmentation, to_rle
+from ..optional import import_optional
+from ..run_lengths import encode_masks, rle_area, rle_box
 from .result_files import category_ids, check_outputs, write_json
 from .samples import check_result, check_sizes, check_truth
 
@@ -35,7 +38,7 @@ class InstanceAP(BaseMetric):
     Masks are turned into run lengths at once. Ground truth comes with the
     samples (``instances`` of ``EvalTargets``) or from a COCO JSON. Objects
     are measured by their mask and numbered from 1 inside, whatever their ids
-    in the file. Only the pictures that were processed count.
+    in the file. Only the images that were processed count.
 
     Metrics are fractions, by the names of mmdet's ``CocoMetric``
     (``segm_mAP``, ``segm_mAP_50`` ... and ``segm_AR@100``), -1 where the
@@ -46,7 +49,7 @@ class InstanceAP(BaseMetric):
         ann_file (str, optional): COCO JSON with the ground truth.
         category_key (str): How the categories of ``ann_file`` are told: by
             their 'name', or by their id, which is the 'label' (ADE20K).
-        proposal_nums (Sequence[int]): Predictions that count in a picture
+        proposal_nums (Sequence[int]): Predictions that count in an image
             and class, the best ones: AP takes the last, AR each.
         classwise (bool): Also AP of each class, as ``segm_mAP_{name}``.
         outfile_prefix (str, optional): Also write the predictions as
@@ -112,7 +115,7 @@ class InstanceAP(BaseMetric):
         Raises:
             FileNotFoundError: If the annotation file does not exist.
             ValueError: If a sample lacks one of them, or the annotation file
-                does not know a picture or a class.
+                does not know an image or a class.
         """
         for sample in data_samples:
             check_result(sample, 'instance')
@@ -135,23 +138,23 @@ class InstanceAP(BaseMetric):
                 check_truth(sample, 'instances')
                 result['truth'] = list(map(to_coco, sample['instances']))
             elif not self.format_only:
-                self.check_picture(sample)
+                self.check_image(sample)
             self.results.append(result)
 
     @property
     def annotations(self) -> dict:
-        """What the annotation file says of each picture, by its id."""
+        """What the annotation file says of each image, by its id."""
         if self._annotations is None:
             self._annotations = read_annotations(
                 self.ann_file, self.dataset_meta, self.category_key
             )
         return self._annotations
 
-    def check_picture(self, sample: dict) -> None:
-        """Refuse a picture that is not in the annotation file."""
+    def check_image(self, sample: dict) -> None:
+        """Refuse an image that is not in the annotation file."""
         if sample['img_id'] not in self.annotations:
             raise ValueError(
-                f'{self.ann_file} has no picture with the id '
+                f'{self.ann_file} has no image with the id '
                 f'{sample["img_id"]!r} ({sample.get("img_path")}): expected '
                 'those of the data set, it has '
                 f'{reprlib.repr(list(self.annotations))}.'
@@ -228,7 +231,7 @@ def read_annotations(path: str, meta: dict, category_key: str) -> dict:
         category_key (str): See :class:`InstanceAP`.
 
     Returns:
-        dict: Picture id -> annotations, their ``category_id`` being the
+        dict: Image id -> annotations, their ``category_id`` being the
         label; categories that are no class are left out.
 
     Raises:
@@ -236,48 +239,95 @@ def read_annotations(path: str, meta: dict, category_key: str) -> dict:
         ValueError: If a thing is not among its categories.
     """
     try:
-        content = load(path)
+        raw = parse_json(get(path))
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'Annotation file {path} does not exist: check ann_file of '
             'InstanceAP, or leave it out to measure against the instances '
             'of the panoptic annotation.'
         ) from error
+    except ValueError as error:
+        raise ValueError(f'{path} cannot be read: {error}.') from error
+    content, warning = require_coco(raw, 'instance', path)
+    if warning:
+        print_log(warning, logger='current', level=logging.WARNING)
     classes = list(meta['classes'])
     labels = dict(enumerate(range(len(classes))))
     if category_key == 'name':
         labels = {
             category['id']: classes.index(category['name'])
-            for category in content['categories']
+            for category in content.categories
             if category['name'] in classes
         }
-    known = {labels.get(category['id']) for category in content['categories']}
+    known = {labels.get(category['id']) for category in content.categories}
     if missing := [
         name
         for name in meta['thing_classes']
         if classes.index(name) not in known
     ]:
-        names = [category['name'] for category in content['categories']]
+        names = [category['name'] for category in content.categories]
         raise ValueError(
             f'{path} has no categories {missing}, told by {category_key}; '
             f'its categories are {reprlib.repr(names)}. Where their ids are '
             "the labels, set category_key='label' of InstanceAP; where they "
             "have the names of the classes, 'name'."
         )
-    annotations = {image['id']: [] for image in content['images']}
-    for own in content['annotations']:
+    sizes = {i['id']: (i['height'], i['width']) for i in content.images}
+    annotations: dict = {number: [] for number in sizes}
+    for own in content.annotations:
         label = labels.get(own['category_id'])
-        if label is not None:
-            annotations[own['image_id']].append(
-                dict(
-                    category_id=label,
-                    iscrowd=own.get('iscrowd', 0),
-                    area=own['area'],
-                    bbox=own['bbox'],
-                    segmentation=own['segmentation'],
-                )
-            )
+        if label is None:
+            continue
+        try:
+            size = sizes[own['image_id']]
+            annotations[own['image_id']].append(read_truth(own, label, size))
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f'{path} has an annotation (id {own["id"]!r}, image '
+                f'{own["image_id"]!r}) that cannot be used: '
+                + str(error if own['image_id'] in sizes else 'no such image')
+                + '. Mend or remove it.'
+            ) from error
     return annotations
+
+
+def read_truth(annotation: dict, label: int, size: tuple[int, int]) -> dict:
+    """Return an object of a COCO JSON as COCO's evaluation reads it.
+
+    Args:
+        annotation (dict): The object; ``area`` and ``bbox`` are those of its
+            mask where it has none.
+        label (int): Its class.
+        size (tuple[int, int]): Height and width of the image.
+
+    Raises:
+        ValueError: If a value is no finite number, or the mask cannot be
+            drawn.
+    """
+    shape = annotation['segmentation']
+    check_segmentation(shape, size)
+    if not isinstance(shape, list) or not {'area', 'bbox'} <= set(annotation):
+        shape = to_rle(shape, size)
+    area = annotation.get('area')
+    area = rle_area(shape) if area is None else area
+    box = annotation.get('bbox')
+    box = rle_box(shape) if box is None else box
+    numbers = [area, *box] if isinstance(box, list) else [None]
+    if len(numbers) != 5 or not all(
+        isinstance(number, int | float) and np.isfinite(number)
+        for number in numbers
+    ):
+        raise ValueError(
+            f'area is {reprlib.repr(area)} and bbox {reprlib.repr(box)}, '
+            'expected a number and four numbers'
+        )
+    return dict(
+        category_id=label,
+        iscrowd=annotation.get('iscrowd', 0),
+        area=area,
+        bbox=box,
+        segmentation=shape,
+    )
 
 
 def to_coco(instance: dict) -> dict:
@@ -293,12 +343,12 @@ def to_coco(instance: dict) -> dict:
 
 
 def predictions(metric: str, result: dict, image_id: int | str) -> list[dict]:
-    """Return the predictions in a picture in the layout of COCO results.
+    """Return the predictions in an image in the layout of COCO results.
 
     Args:
         metric (str): 'segm' or 'bbox'. One excludes the other, as COCO
             measures the size of what has a box by the box.
-        result (dict): What :class:`InstanceAP` keeps of a picture.
+        result (dict): What :class:`InstanceAP` keeps of an image.
         image_id (int | str): The id to give.
     """
     key = dict(segm='masks', bbox='boxes')[metric]
@@ -344,8 +394,11 @@ def evaluate(
     # From 1, as COCO takes the number 0 for no match.
     truth = [dict(own, id=number) for number, own in enumerate(truth, 1)]
     categories = [dict(id=k, name=str(k)) for k in range(num_classes)]
-    coco = COCO(dict(images=images, annotations=truth, categories=categories))
-    evaluation = COCOeval(coco, coco.load_res(found), metric)
+    hotcoco = import_optional('hotcoco', 'Average precisions')
+    coco = hotcoco.COCO(
+        dict(images=images, annotations=truth, categories=categories)
+    )
+    evaluation = hotcoco.COCOeval(coco, coco.load_res(found), metric)
     evaluation.params.max_dets = list(proposal_nums)
     evaluation.evaluate()
     evaluation.accumulate()

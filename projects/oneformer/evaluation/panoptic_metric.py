@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
-from hotcoco.panoptic import PanopticEval
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.evaluation.metrics.coco_panoptic_metric import print_panoptic_table
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
+from ..datasets.transforms.segment_ids import encode_ids
+from ..optional import import_optional
 from ..run_lengths import encode_labels, rle_area
 from .result_files import (
     category_ids,
     check_outputs,
-    picture_name,
+    image_name,
     write_json,
     write_png,
 )
@@ -84,7 +85,7 @@ class PanopticQuality(BaseMetric):
             if not self.format_only:
                 result['truth'] = truth_of(sample, panoptic.shape)
             if self.outfile_prefix:
-                name = f'{picture_name(sample)}.png'
+                name = f'{image_name(sample)}.png'
                 result.update(image_id=sample['img_id'], file_name=name)
                 write_png(
                     f'{self.outfile_prefix}.panoptic/{name}',
@@ -142,7 +143,8 @@ class PanopticQuality(BaseMetric):
             )
             truth.append(dict(names, segments_info=result['truth']))
             predicted.append(dict(names, segments_info=result['predicted']))
-        evaluation = PanopticEval(
+        panoptic = import_optional('hotcoco.panoptic', 'Panoptic qualities')
+        evaluation = panoptic.PanopticEval(
             dict(images=images, annotations=truth, categories=categories),
             dict(annotations=predicted),
         )
@@ -254,6 +256,4 @@ def draw_segments(panoptic: np.ndarray, num_classes: int) -> np.ndarray:
     codes, place = np.unique(panoptic, return_inverse=True)
     ids = np.cumsum(codes != num_classes) * (codes != num_classes)
     ids = ids[place].reshape(panoptic.shape)
-    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(
-        np.uint8
-    )
+    return encode_ids(ids)

@@ -23,8 +23,8 @@ def check_outputs(outfile_prefix: str | None, format_only: bool) -> None:
         )
 
 
-def picture_name(sample: dict) -> str:
-    """Return the name of a picture without folder and ending."""
+def image_name(sample: dict) -> str:
+    """Return the name of an image without folder and ending."""
     return osp.splitext(osp.basename(sample['img_path']))[0]
 
 

@@ -15,7 +15,7 @@ def check_result(sample: dict, task: str) -> None:
     """
     if RESULT_FIELDS[task] not in sample:
         raise ValueError(
-            f'Picture {sample.get("img_path")} has no {task} result: add '
+            f'Image {sample.get("img_path")} has no {task} result: add '
             f"'{task}' to test_cfg.tasks of the model, or leave the {task} "
             'metric out of the evaluator.'
         )
@@ -39,7 +39,7 @@ def check_truth(sample: dict, key: str) -> None:
             f'{key!r} into the meta_keys of PackDetInputs.'
         )
         raise ValueError(
-            f'Picture {sample.get("img_path")} has no {key!r} to compare '
+            f'Image {sample.get("img_path")} has no {key!r} to compare '
             f'with: {advice}'
         )
 
@@ -52,8 +52,8 @@ def check_sizes(sample: dict, result: tuple, truth: tuple) -> None:
     """
     if tuple(result) != tuple(truth):
         raise ValueError(
-            f'The result of picture {sample.get("img_path")} is '
+            f'The result of image {sample.get("img_path")} is '
             f'{tuple(result)}, its ground truth {tuple(truth)} (height, '
-            'width): expected both in the size of the original picture. Put '
+            'width): expected both in the size of the original image. Put '
             'the transforms that load ground truth behind those that resize.'
         )

@@ -10,7 +10,8 @@ from mmengine.logging import print_log
 from terminaltables import AsciiTable
 from torch import Tensor
 
-from .result_files import check_outputs, picture_name, write_png
+from ..tasks import IGNORE_INDEX
+from .result_files import check_outputs, image_name, write_png
 from .samples import check_result, check_sizes, check_truth
 
 AVERAGES = ('either', 'truth')
@@ -20,7 +21,7 @@ AVERAGES = ('either', 'truth')
 class SemanticIoU(BaseMetric):
     """mIoU, mAcc and aAcc from a confusion matrix in whole numbers.
 
-    Of each picture only the pairs of labels that occur are kept, with their
+    Of each image only the pairs of labels that occur are kept, with their
     number of pixels. A pixel whose ground truth is ``ignore_index`` counts
     nowhere. Metrics are in percent, NaN where there is nothing to average.
 
@@ -31,7 +32,10 @@ class SemanticIoU(BaseMetric):
         average (str): Which classes ``mIoU`` is the mean of: those in ground
             truth or prediction ('either', as the reference and mmseg do: a
             class that is only predicted counts with 0), or those in the
-            ground truth ('truth', as later versions of detectron2 do).
+            ground truth ('truth', as later versions of detectron2 do). The
+            latter is for a set that holds some of the classes of the model
+            only: what the model predicts of the others costs pixels there,
+            but no class of its own.
         classwise (bool): Also IoU of each class, as ``IoU_{name}``.
         ignore_index (int): Ground truth that does not count.
         outfile_prefix (str, optional): Also write the predictions as PNGs
@@ -54,7 +58,7 @@ class SemanticIoU(BaseMetric):
         self,
         average: str = 'either',
         classwise: bool = False,
-        ignore_index: int = 255,
+        ignore_index: int = IGNORE_INDEX,
         outfile_prefix: str | None = None,
         file_labels: Sequence[int] | None = None,
         format_only: bool = False,
@@ -93,8 +97,7 @@ class SemanticIoU(BaseMetric):
             predicted = sample['pred_sem_seg']['sem_seg'][0]  # (H, W)
             if self.outfile_prefix:
                 write_png(
-                    f'{self.outfile_prefix}.semantic/'
-                    f'{picture_name(sample)}.png',
+                    f'{self.outfile_prefix}.semantic/{image_name(sample)}.png',
                     self.draw(predicted.cpu().numpy()),
                 )
             counts = None
@@ -108,7 +111,7 @@ class SemanticIoU(BaseMetric):
     def count(
         self, sample: dict, truth: Tensor, predicted: Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the confusions in a picture, and how many pixels each has."""
+        """Return the confusions in an image, and how many pixels each has."""
         try:
             return count_confusion(
                 truth.to(predicted.device),
@@ -118,7 +121,7 @@ class SemanticIoU(BaseMetric):
             )
         except ValueError as error:
             raise ValueError(
-                f'Picture {sample.get("img_path")}: {error}'
+                f'Image {sample.get("img_path")}: {error}'
             ) from error
 
     def draw(self, labels: np.ndarray) -> np.ndarray:

@@ -142,9 +142,13 @@ class OneFormerFusionHead(BaseModule):
         )
         if len(scores):
             winner, inside, covered = compete(scores, queries, blocks)
-            # Pixels that each query wins, and those among them it covers.
-            won = torch.bincount(winner.flatten(), minlength=len(scores))
-            visible = torch.bincount(winner[inside], minlength=len(scores))
+            # Pixels that each query wins outside of its mask, and inside;
+            # without bincount and boolean indices, for which the host waits.
+            place = (winner + len(scores) * inside).flatten()
+            ones = torch.ones_like(place, dtype=torch.int32)
+            counts = ones.new_zeros(2 * len(scores))
+            hidden, visible = counts.scatter_add_(0, place, ones).chunk(2)
+            won = hidden + visible
             accepted = (visible > 0) & ~(won.double() / covered < self.iou_thr)
             things = self.is_thing[labels]
             # Things are numbered from 1 in query order; segments of one
@@ -152,7 +156,9 @@ class OneFormerFusionHead(BaseModule):
             number = (things & accepted).cumsum(0) * things
             ids = labels + number * INSTANCE_OFFSET  # (M,)
             painted = inside & accepted[winner]
-            segments[painted] = ids[winner[painted]].to(segments.dtype)
+            segments = torch.where(
+                painted, ids.to(segments.dtype)[winner], segments
+            )
         return panoptic_result(segments, self.num_classes)
 
     def fuse_instance(
@@ -163,7 +169,7 @@ class OneFormerFusionHead(BaseModule):
         top_k = self.max_per_image or len(cls_scores)
         scores, top = scores.topk(min(top_k, len(scores)), sorted=False)
         labels = top % self.num_classes
-        things = self.is_thing[labels]
+        things = self.is_thing[labels].nonzero()[:, 0]
         scores, labels, top = scores[things], labels[things], top[things]
         masks, quality = cut_out(top // self.num_classes, blocks)
         return InstanceData(
@@ -276,19 +282,19 @@ def cut_out(queries: Tensor, blocks: MaskBlocks) -> tuple[Tensor, Tensor]:
         (len(queries), *blocks.size), dtype=torch.bool, device=queries.device
     )
     # A query may appear with several classes: its mask is resized once.
-    queries, row = queries.unique(return_inverse=True)
-    area = torch.zeros_like(queries, dtype=torch.int32)
-    excess = blocks.mask_preds.new_zeros(len(queries))
-    positive = (blocks.upper_bounds() > 0)[queries]
-    for block, own in blocks.active_blocks(positive):
-        logits = blocks.logits(block, queries[own])  # (M', h, w)
+    active = blocks.upper_bounds() > 0  # (Q, blocks)
+    wanted = torch.zeros_like(active[:, 0]).index_fill_(0, queries, True)
+    area = torch.zeros_like(wanted, dtype=torch.int32)
+    excess = blocks.mask_preds.new_zeros(len(wanted))
+    for block, own in blocks.active_blocks(active & wanted[:, None]):
+        logits = blocks.logits(block, own)  # (Q', h, w)
         inside = logits > 0
         y, x = block.place
         # The last position is an empty mask, for queries not in the block.
-        position = torch.full_like(queries, len(own))
+        position = torch.full_like(wanted, len(own), dtype=torch.int64)
         position[own] = torch.arange(len(own), device=own.device)
         masks[:, y, x] = F.pad(inside, (0, 0, 0, 0, 0, 1)).index_select(
-            0, position[row]
+            0, position[queries]
         )
         area.index_add_(0, own, count(inside))
         # Inside, where the probability is above 0.5, this sums what exceeds
@@ -296,7 +302,7 @@ def cut_out(queries: Tensor, blocks: MaskBlocks) -> tuple[Tensor, Tensor]:
         over = logits.sigmoid_().sub_(0.5).clamp_(min=0)
         excess.index_add_(0, own, over.flatten(1).sum(1))
     quality = (excess + 0.5 * area) / (area + 1e-6)
-    return masks, quality[row]
+    return masks, quality[queries]
 
 
 def count(masks: Tensor) -> Tensor:

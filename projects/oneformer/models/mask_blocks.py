@@ -178,14 +178,15 @@ class MaskBlocks:
     def active_blocks(self, active: Tensor) -> list[tuple[Block, Tensor]]:
         """Return the blocks with active queries, and these queries' indices.
 
-        The host waits for the device twice, whatever their number.
+        The host waits for the device once, whatever their number.
 
         Args:
             active (Tensor): Whether a query is active in a block, bool,
                 (M, blocks).
         """
-        queries = active.T.nonzero()[:, 1]
-        counts = active.sum(0).tolist()
+        active = active.T.cpu()
+        queries = active.nonzero()[:, 1].to(self.mask_preds.device)
+        counts = active.sum(1).tolist()
         return [
             (block, own)
             for block, own in zip(self, queries.split(counts), strict=True)

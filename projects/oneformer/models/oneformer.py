@@ -9,6 +9,7 @@ from mmdet.structures import SampleList
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..metainfo import read_metainfo
 from ..tasks import RESULT_FIELDS, TASKS, read_tasks
 from ..weights.fitting import load_hook
 from .layers.feed_forward import use_lean_feed_forward
@@ -289,35 +290,6 @@ class OneFormer(BaseDetector):
         if 'task' in sample:
             return read_tasks(sample.task)
         return read_tasks(sample.get('tasks', self.tasks))
-
-
-def read_metainfo(metainfo: dict) -> tuple[tuple[str, ...], list[int]]:
-    """Return class names and the labels of the things.
-
-    Args:
-        metainfo (dict): ``classes`` and ``thing_classes``.
-
-    Raises:
-        ValueError: If a list is missing, a name is repeated or a thing is
-            not among the classes.
-    """
-    for key in ('classes', 'thing_classes'):
-        if key not in metainfo:
-            raise ValueError(
-                f'metainfo of the model lacks {key!r}: give the same metainfo '
-                'as to the dataset, with classes and thing_classes.'
-            )
-    classes, things = tuple(metainfo['classes']), metainfo['thing_classes']
-    repeated = sorted({name for name in classes if classes.count(name) > 1})
-    if repeated:
-        raise ValueError(f'metainfo has classes more than once: {repeated}.')
-    unknown = [name for name in things if name not in classes]
-    if unknown:
-        raise ValueError(
-            f'thing_classes {unknown} of metainfo are not among its classes: '
-            'every thing must be listed in classes, too.'
-        )
-    return classes, [classes.index(name) for name in things]
 
 
 def select_images(pixels: PixelFeatures, rows: list[int]) -> PixelFeatures:

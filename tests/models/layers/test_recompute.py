@@ -40,7 +40,7 @@ def test_losses_and_gradients_are_those_of_a_model_that_keeps_all(model):
     losses, gradients = losses_and_gradients(model, with_cp=False)
     again, gradients_again = losses_and_gradients(model, with_cp=True)
     for name, loss in losses.items():
-        assert loss.equal(again[name]), name
+        torch.testing.assert_close(again[name], loss, msg=name)
     for name, gradient in gradients.items():
         torch.testing.assert_close(
             gradients_again[name], gradient, rtol=1e-5, atol=1e-6, msg=name
@@ -52,7 +52,8 @@ def test_dropout_has_a_part_in_these_losses(model):
     model.eval()
     without, _ = losses_and_gradients(model, with_cp=False)
     model.train()
-    assert not losses['loss_cls'].equal(without['loss_cls'])
+    # By far more than the losses above may differ.
+    assert (losses['loss_cls'] / without['loss_cls'] - 1).abs() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from projects.oneformer.models.losses.point_sampling import (
 )
 from projects.oneformer.models.losses.target import Target
 from projects.oneformer.models.oneformer_head import mask_logits
+from tests.rounding import assert_same_matching
 
 CLASSES, WIDTH, POINTS = 6, 8, 50
 FEATURE_SIZE, MASK_SIZE = (6, 8), (24, 32)
@@ -82,8 +83,8 @@ def test_costs_and_matches_are_those_of_mmdet_at_the_same_points(seed, count):
 
     ((match,),) = matcher([scores], [embeds], features, [target])
     assigned = assigner.assign(predicted, truth).gt_inds - 1  # (Q,)
-    assert match.queries.tolist() == assigned.ge(0).nonzero()[:, 0].tolist()
-    assert match.targets.tolist() == assigned[assigned >= 0].tolist()
+    theirs = assigned.ge(0).nonzero()[:, 0]
+    assert_same_matching(match, (theirs, assigned[theirs]), expected_cost)
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -129,9 +130,8 @@ def test_every_layer_and_image_is_matched_by_its_own_costs():
                 make_tables(features[i], targets[i]),
                 targets[i],
             )
-            rows, columns = linear_sum_assignment(cost)
-            assert match.queries.tolist() == rows.tolist()
-            assert match.targets.tolist() == columns.tolist()
+            best = map(torch.from_numpy, linear_sum_assignment(cost))
+            assert_same_matching(match, tuple(best), cost)
 
 
 def test_images_without_objects_match_nothing_and_draw_no_points(monkeypatch):

@@ -1,13 +1,14 @@
 """Transforms. Importing this package registers them."""
 
-from .eval_targets import EvalTargets, LoadSemanticTruth
+from .eval_targets import EvalTargets
 from .large_scale_jitter import LargeScaleJitter
-from .load_parts import (
+from .load_segments import (
     LoadInstanceSegments,
+    LoadPanopticSegments,
     LoadSegments,
     LoadSemanticSegments,
 )
-from .load_segments import LoadPanopticSegments
+from .load_semantic_truth import LoadSemanticTruth
 from .pad_to_size import PadToSize
 from .random_choice_resize_crop import RandomChoiceResizeCrop
 from .sample_task import SampleTask

@@ -1,26 +1,19 @@
 """Ground truth that the metrics compare with."""
 
-import io
-import os.path as osp
-
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
-from mmengine.fileio import get
-from PIL import Image, UnidentifiedImageError
 
 from ...run_lengths import encode_labels, join_rles, rle_area, rle_box
-from ...tasks import TASKS
-from .load_segments import ids_of, number_ids
-
-IGNORE_INDEX = 255
+from ...tasks import IGNORE_INDEX, TASKS
+from .segment_ids import ids_of, number_ids
 
 
 @TRANSFORMS.register_module()
 class EvalTargets(BaseTransform):
     """Make panoptic, instance and semantic ground truth for evaluation.
 
-    It comes from the segments, in the size of the original picture: put it
+    It comes from the segments, in the size of the original image: put it
     behind :class:`LoadSegments`, both behind the transforms that resize.
     What the annotation does not tell is left out: a set that has instances
     alone gets ``instances`` alone, one that has label maps alone
@@ -44,7 +37,7 @@ class EvalTargets(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the ground truth to ``results``."""
-        check_classes(type(self).__name__, results['classes'])
+        check_number(type(self).__name__, results['classes'])
         supervised = results.get('supervised_tasks', TASKS)
         coded, annotated = results['gt_seg_map'], results['segments_info']
         ids = sorted({n for segment in annotated for n in ids_of(segment)})
@@ -67,138 +60,6 @@ class EvalTargets(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
-
-
-@TRANSFORMS.register_module()
-class LoadSemanticTruth(BaseTransform):
-    """Take the semantic ground truth from a PNG with one label per pixel.
-
-    For data sets whose semantic annotation is not that of their panoptic
-    one. Put it behind :class:`EvalTargets`, whose map it replaces, or where
-    there is no panoptic annotation at all. A PNG with a palette is read by
-    its indices.
-
-    The PNG of a picture lies in ``seg_prefix`` as the picture lies in
-    ``img_prefix``, with the end ``img_suffix`` of its path replaced by
-    ``seg_suffix``.
-
-    Required Keys: ``img_path``, ``classes``, ``ori_shape``.
-
-    Added Keys: ``gt_seg_map`` (np.uint8, (H, W): label, 255 for what does
-    not count), ``seg_fields``.
-
-    Args:
-        img_prefix (str): Folder of the pictures.
-        seg_prefix (str): Folder of the PNGs.
-        img_suffix (str): End of the names of pictures.
-        seg_suffix (str): End of the names of PNGs.
-        ignore_index (int): Label in the PNG that does not count, before
-            ``reduce_zero_label``.
-        reduce_zero_label (bool): In the PNG 0 does not count, and labels
-            begin with 1 (the original files of ADE20K).
-        backend_args (dict, optional): File backend of mmengine.
-
-    Raises:
-        FileNotFoundError: If the PNG does not exist.
-        ValueError: If the picture is not in ``img_prefix`` or has another
-            ending, the PNG is damaged, of another kind or another size, has
-            a label that is no class, or there are more than 255 classes.
-    """
-
-    def __init__(
-        self,
-        img_prefix: str,
-        seg_prefix: str,
-        img_suffix: str = '.jpg',
-        seg_suffix: str = '.png',
-        ignore_index: int = IGNORE_INDEX,
-        reduce_zero_label: bool = False,
-        backend_args: dict | None = None,
-    ) -> None:
-        self.img_prefix = img_prefix
-        self.seg_prefix = seg_prefix
-        self.img_suffix = img_suffix
-        self.seg_suffix = seg_suffix
-        self.ignore_index = ignore_index
-        self.reduce_zero_label = reduce_zero_label
-        self.backend_args = backend_args
-
-    def transform(self, results: dict) -> dict:
-        """Add the label map to ``results``."""
-        check_classes(type(self).__name__, results['classes'])
-        path = self.path_of(results['img_path'])
-        labels = self.read_png(path)
-        size, expected = labels.shape, tuple(results['ori_shape'][:2])
-        if size != expected:
-            raise ValueError(
-                f'{path} is {size} (height, width), but its picture '
-                f'{results["img_path"]} is {expected}.'
-            )
-        ignored = labels == self.ignore_index
-        if self.reduce_zero_label:
-            ignored |= labels == 0
-            labels = labels - 1
-        labels = np.where(ignored, IGNORE_INDEX, labels)
-        num_classes = len(results['classes'])
-        wrong = np.unique(labels[~ignored & (labels >= num_classes)])
-        if len(wrong):
-            raise ValueError(
-                f'{path} has labels {wrong[:5].tolist()} that are no class: '
-                f'expected 0 to {num_classes - 1}, after ignore_index='
-                f'{self.ignore_index} and reduce_zero_label='
-                f'{self.reduce_zero_label}.'
-            )
-        results['gt_seg_map'] = labels.astype(np.uint8)
-        fields = results.setdefault('seg_fields', [])
-        if 'gt_seg_map' not in fields:
-            fields.append('gt_seg_map')
-        return results
-
-    def path_of(self, img_path: str) -> str:
-        """Return the path of the PNG of a picture."""
-        name = osp.relpath(img_path, self.img_prefix)
-        if name.startswith('..') or not name.endswith(self.img_suffix):
-            raise ValueError(
-                f'Picture {img_path} is not in img_prefix '
-                f'{self.img_prefix!r} of LoadSemanticTruth, or does not end '
-                f'in img_suffix {self.img_suffix!r}.'
-            )
-        name = name.removesuffix(self.img_suffix) + self.seg_suffix
-        return osp.join(self.seg_prefix, name)
-
-    def read_png(self, path: str) -> np.ndarray:
-        """Return the numbers in the PNG, np.int32 (H, W)."""
-        try:
-            content = get(path, backend_args=self.backend_args)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'Semantic PNG {path} does not exist: check seg_prefix and '
-                'seg_suffix of LoadSemanticTruth.'
-            ) from error
-        try:
-            # Unlike OpenCV, Pillow gives the indices of a palette.
-            labels = np.array(Image.open(io.BytesIO(content)))
-        except (OSError, UnidentifiedImageError) as error:
-            raise ValueError(
-                f'{path} cannot be read as a PNG: {error}. Restore the file.'
-            ) from error
-        if labels.ndim != 2:
-            raise ValueError(
-                f'{path} has shape {labels.shape}: expected one channel with '
-                'a label for each pixel.'
-            )
-        return labels.astype(np.int32)
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(img_prefix={self.img_prefix!r}, '
-            f'seg_prefix={self.seg_prefix!r}, '
-            f'img_suffix={self.img_suffix!r}, '
-            f'seg_suffix={self.seg_suffix!r}, '
-            f'ignore_index={self.ignore_index}, '
-            f'reduce_zero_label={self.reduce_zero_label}, '
-            f'backend_args={self.backend_args})'
-        )
 
 
 def measure_segments(
@@ -228,7 +89,7 @@ def measure_segments(
     return measured
 
 
-def check_classes(name: str, classes: list[str]) -> None:
+def check_number(name: str, classes: list[str]) -> None:
     """Refuse more classes than an 8-bit map can tell from void.
 
     Raises:

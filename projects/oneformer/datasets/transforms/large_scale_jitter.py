@@ -12,9 +12,9 @@ from .resized_crop import resized_crop, resized_id_crop
 
 @TRANSFORMS.register_module()
 class LargeScaleJitter(BaseTransform):
-    """Scale a picture at random and crop or pad it to a fixed size.
+    """Scale an image at random and crop or pad it to a fixed size.
 
-    The picture is scaled to fit ``ratio * size`` with ``ratio`` drawn from
+    The image is scaled to fit ``ratio * size`` with ``ratio`` drawn from
     ``ratio_range``, with Pillow's bilinear filter (which averages when it
     shrinks), ids with nearest neighbour. Where it is larger than ``size`` it
     is cropped, one random fraction placing the crop on both axes; where it
@@ -27,7 +27,7 @@ class LargeScaleJitter(BaseTransform):
     Args:
         size (tuple[int, int]): Height and width of the result.
         ratio_range (tuple[float, float]): Smallest and largest ratio.
-        pad_value (int): Padding of the picture, 0 to 255, in all channels.
+        pad_value (int): Padding of the image, 0 to 255, in all channels.
 
     Raises:
         ValueError: If ``size`` or ``ratio_range`` is not two numbers above
@@ -52,7 +52,7 @@ class LargeScaleJitter(BaseTransform):
         self.pad_value = pad_value
 
     def transform(self, results: dict) -> dict:
-        """Jitter the picture and the ids of ``results``."""
+        """Jitter the image and the ids of ``results``."""
         ratio = np.random.uniform(*self.ratio_range)
         scaled = self.scaled_size(results['img'].shape[:2], ratio)
         fraction = np.random.uniform()

@@ -1,4 +1,4 @@
-"""Read the panoptic PNG of a picture."""
+"""Read the segments of an image, whatever its kind of annotation."""
 
 import cv2
 import mmcv
@@ -6,8 +6,52 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
+from PIL import Image
 
-MAX_ID = 256**3 - 1
+from ..coco_masks import draw_mask
+from .segment_ids import MAX_ID, decode_ids, encode_ids, renumber_segments
+
+ORIENTATION = 0x0112  # tag of EXIF
+TURNS = (5, 6, 7, 8)  # orientations that swap height and width
+
+
+@TRANSFORMS.register_module()
+class LoadSegments(BaseTransform):
+    """Read the segments of an image, whatever its kind of annotation.
+
+    Chooses :class:`LoadPanopticSegments`, :class:`LoadInstanceSegments` or
+    :class:`LoadSemanticSegments`, so that one pipeline serves all datasets.
+
+    The ids are numbered from 1, so that a map of one channel holds them. Only
+    where there are more than 254 they stay coded in three.
+
+    Required Keys: ``annotation`` and those of the transform it chooses.
+
+    Added Keys: ``gt_seg_map`` (np.uint8, (H, W), or (H, W, 3) with more than
+    254 ids), ``seg_fields``.
+
+    Modified Keys: ``segments_info`` (each with ``ids``, its numbers in
+    ``gt_seg_map``; with more than 254 ids as the chosen transform has it).
+
+    Args:
+        backend_args (dict, optional): File backend of mmengine.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.loaders = dict(
+            panoptic=LoadPanopticSegments(backend_args),
+            instance=LoadInstanceSegments(),
+            semantic=LoadSemanticSegments(backend_args),
+        )
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add the coded ids to ``results``."""
+        results = self.loaders[results['annotation']].transform(results)
+        return renumber_segments(results)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'
 
 
 @TRANSFORMS.register_module()
@@ -30,8 +74,8 @@ class LoadPanopticSegments(BaseTransform):
 
     Raises:
         FileNotFoundError: If the PNG does not exist.
-        ValueError: If the picture has no annotation, or the PNG is damaged,
-            is not RGB with 8 bits, has not the size of the picture or shows
+        ValueError: If the image has no annotation, or the PNG is damaged,
+            is not RGB with 8 bits, has not the size of the image or shows
             none of its segments.
     """
 
@@ -43,12 +87,12 @@ class LoadPanopticSegments(BaseTransform):
         path = results['seg_map_path']
         if path is None:
             raise ValueError(
-                f'Picture {results["img_path"]} has no panoptic annotation: '
+                f'Image {results["img_path"]} has no panoptic annotation: '
                 'leave LoadPanopticSegments out of this pipeline, or annotate '
-                'the picture.'
+                'the image.'
             )
         png = self.read_png(path)
-        self.check_size(png, results)
+        check_png_size(png, results)
         coded = cv2.cvtColor(png, cv2.COLOR_BGR2RGB)
         self.check_ids(coded, results)
         results['gt_seg_map'] = coded
@@ -78,27 +122,10 @@ class LoadPanopticSegments(BaseTransform):
         if png.ndim != 3 or png.shape[-1] != 3 or png.dtype != np.uint8:
             raise ValueError(
                 f'{path} has shape {png.shape} and type {png.dtype}: expected '
-                'an RGB picture with 8 bits per channel, where red + 256 '
+                'an RGB image with 8 bits per channel, where red + 256 '
                 'green + 65536 blue is the segment id.'
             )
         return png
-
-    def check_size(self, png: np.ndarray, results: dict) -> None:
-        """Compare with the annotation and, once it is read, the picture."""
-        path, size = results['seg_map_path'], png.shape[:2]
-        expected = (results['height'], results['width'])
-        if size != expected:
-            raise ValueError(
-                f'{path} is {size}, but its picture is {expected} '
-                '(height, width) in the annotation file.'
-            )
-        picture = tuple(results.get('ori_shape', size))
-        if size != picture:
-            raise ValueError(
-                f'{path} and its annotation are {size} (height, width), but '
-                f'{results["img_path"]} is {picture}, turned as its EXIF tag '
-                'says: mend the annotation, or store the picture unturned.'
-            )
 
     def check_ids(self, coded: np.ndarray, results: dict) -> None:
         """Refuse a PNG that stores something else than segment ids."""
@@ -119,83 +146,235 @@ class LoadPanopticSegments(BaseTransform):
         return f'{type(self).__name__}(backend_args={self.backend_args})'
 
 
-def decode_ids(coded: np.ndarray) -> np.ndarray:
-    """Return ids, int32 (H, W), of codes.
+@TRANSFORMS.register_module()
+class LoadInstanceSegments(BaseTransform):
+    """Draw polygons and run lengths into one map of ids.
 
-    Args:
-        coded (np.ndarray): np.uint8, RGB codes (H, W, 3), or ids (H, W).
+    Where masks overlap, the overlap has an id of its own that belongs to all
+    of them: no pixel of a mask is lost, and every transform that handles a
+    map of ids handles overlapping masks.
+
+    Required Keys: ``img_path``, ``height``, ``width``, ``segments_info``,
+    ``ori_shape`` (optional).
+
+    Added Keys: ``gt_seg_map`` (np.uint8, (H, W, 3), ids as red + 256 green +
+    65536 blue), ``seg_fields``.
+
+    Modified Keys: ``segments_info`` (each with ``ids``, in place of
+    ``segmentation``).
+
+    Raises:
+        ValueError: If a mask cannot be drawn or has another size, or the
+            image has another size than the annotation says.
     """
-    if coded.ndim == 2:
-        return coded.astype(np.int32)
-    # With a fourth channel a pixel is a number of 32 bits.
-    padded = cv2.cvtColor(coded, cv2.COLOR_RGB2RGBA)
-    return padded.view('<i4')[..., 0].astype(np.int32, copy=False) & MAX_ID
+
+    def transform(self, results: dict) -> dict:
+        """Add the coded ids to ``results``."""
+        size = (results['height'], results['width'])
+        check_image_size(size, results)
+        segments = results['segments_info']
+        masks = [
+            self.draw(segment['segmentation'], size, results['img_path'])
+            for segment in segments
+        ]
+        numbers, members = overlay(masks, size)
+        results['gt_seg_map'] = encode_ids(numbers)
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+        results['segments_info'] = [
+            {k: v for k, v in segment.items() if k != 'segmentation'}
+            | dict(ids=[n for n, who in members.items() if i in who])
+            for i, segment in enumerate(segments)
+        ]
+        return results
+
+    @staticmethod
+    def draw(
+        segmentation: list | dict, size: tuple[int, int], path: str
+    ) -> np.ndarray:
+        """Return a mask, bool (H, W), of the image at ``path``."""
+        try:
+            return draw_mask(segmentation, size)
+        except ValueError as error:
+            raise ValueError(
+                f'{path} has an annotation that cannot be drawn: {error}. '
+                'Mend or remove it in the annotation file.'
+            ) from error
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
 
 
-def number_segments(coded: np.ndarray, segments: list[dict]) -> np.ndarray:
-    """Return which segment each pixel belongs to.
+@TRANSFORMS.register_module()
+class LoadSemanticSegments(BaseTransform):
+    """Read a PNG of class labels; each class present is a segment.
+
+    Required Keys: ``seg_map_path``, ``img_path``, ``height``, ``width``,
+    ``label_of_value``, ``ignore_index``, ``things``, ``ori_shape``
+    (optional).
+
+    Added Keys: ``gt_seg_map`` (np.uint8, (H, W, 3), ids), ``seg_fields``.
+
+    Modified Keys: ``segments_info``.
 
     Args:
-        coded (np.ndarray): Ids as :func:`decode_ids` reads them.
-        segments (list[dict]): Segments, by their ``id``.
+        backend_args (dict, optional): File backend of mmengine.
+
+    Raises:
+        FileNotFoundError: If the PNG does not exist.
+        ValueError: If the PNG is damaged, has not the size of the image, is
+            an image of colours or has a value that stands for no class.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add the coded ids to ``results``."""
+        path = results['seg_map_path']
+        values = self.read_png(path)
+        check_png_size(values, results)
+        label_of_value = results['label_of_value']
+        present = np.flatnonzero(np.bincount(values.ravel()))
+        ignored = results['ignore_index']
+        unknown = [
+            value
+            for value in present.tolist()
+            if value >= len(label_of_value) and value != ignored
+        ]
+        if unknown:
+            raise ValueError(
+                f'{path} has the values {unknown[:5]}: expected those of the '
+                f'classes, 0 to {len(label_of_value) - 1}, and {ignored} '
+                'where nothing is labelled. Check '
+                'png_classes, ignore_index and reduce_zero_label of the '
+                'dataset.'
+            )
+        ids = np.zeros(int(values.max()) + 1, np.int32)
+        segments = []
+        for value in present.tolist():
+            label = label_of_value[value] if value != ignored else None
+            if label is not None:
+                ids[value] = value + 1
+                segments.append(
+                    dict(
+                        id=value + 1,
+                        category=label,
+                        is_thing=label in results['things'],
+                        iscrowd=False,
+                    )
+                )
+        results['gt_seg_map'] = encode_ids(ids[values])
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+        results['segments_info'] = segments
+        return results
+
+    def read_png(self, path: str) -> np.ndarray:
+        """Return the values, (H, W); those of a palette are its indices."""
+        try:
+            content = get(path, backend_args=self.backend_args)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'Label map {path} does not exist: check data_root and '
+                'data_prefix["seg"] of the dataset.'
+            ) from error
+        try:
+            png = content and mmcv.imfrombytes(
+                content, flag='unchanged', backend='pillow'
+            )
+        except (OSError, SyntaxError) as error:  # Pillow raises either
+            raise ValueError(
+                f'{path} cannot be read as a PNG: {error}. Restore the file.'
+            ) from error
+        if png is None or len(png) == 0:
+            raise ValueError(f'{path} is empty: restore the file.')
+        if png.ndim != 2:
+            raise ValueError(
+                f'{path} has shape {png.shape}: expected one value per pixel, '
+                'the label of its class, not colours.'
+            )
+        return png.astype(np.int32)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'
+
+
+def check_png_size(png: np.ndarray, results: dict) -> None:
+    """Compare a PNG with its annotation and, once it is read, the image.
+
+    Raises:
+        ValueError: If their sizes differ.
+    """
+    size, expected = png.shape[:2], (results['height'], results['width'])
+    if size != expected:
+        raise ValueError(
+            f'{results["seg_map_path"]} is {size}, but its image is '
+            f'{expected} (height, width) in the annotation file.'
+        )
+    check_image_size(size, results)
+
+
+def check_image_size(size: tuple[int, int], results: dict) -> None:
+    """Compare the size of an annotation with that of the image, once read.
+
+    Args:
+        size (tuple[int, int]): Height and width of the annotation.
+        results (dict): ``img_path`` and, once it is read, ``ori_shape``.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    found = tuple(results.get('ori_shape', size))
+    if found == size:
+        return
+    path = results['img_path']
+    if is_turned(path):
+        raise ValueError(
+            f'{path} is {found} (height, width), turned as its EXIF tag says, '
+            f'but its annotation is {size}: mend the annotation, or store the '
+            'image unturned.'
+        )
+    raise ValueError(
+        f'{path} is {found} (height, width), but its annotation is {size}: '
+        'mend height and width in the annotation, or restore the image.'
+    )
+
+
+def is_turned(path: str) -> bool:
+    """Whether an EXIF tag swaps height and width of an image."""
+    try:
+        with Image.open(path) as image:
+            return image.getexif().get(ORIENTATION) in TURNS
+    except OSError:  # of another file backend
+        return False
+
+
+def overlay(
+    masks: list[np.ndarray], size: tuple[int, int]
+) -> tuple[np.ndarray, dict[int, frozenset[int]]]:
+    """Number the regions that lie in the same masks.
+
+    Args:
+        masks (list[np.ndarray]): bool (H, W).
+        size (tuple[int, int]): Height and width.
 
     Returns:
-        np.ndarray: Place in ``segments``, from 1, and 0 for other pixels,
-        (H, W), of the smallest unsigned type that holds them.
+        tuple[np.ndarray, dict[int, frozenset[int]]]: Number of each pixel's
+        region, 0 outside of all masks, int32 (H, W), and which masks each
+        region belongs to.
     """
-    return number_ids(coded, [segment['id'] for segment in segments])
-
-
-def number_ids(coded: np.ndarray, ids: list[int]) -> np.ndarray:
-    """Return the place in ``ids``, from 1, of each pixel, else 0, (H, W)."""
-    found = decode_ids(coded)
-    starts = run_starts(found)
-    # Neighbours are mostly equal, so few pixels have to be looked up.
-    numbers = _places(found.ravel()[starts], ids)
-    lengths = np.diff(starts, append=found.size)
-    return np.repeat(numbers, lengths).reshape(found.shape)
-
-
-def run_starts(numbers: np.ndarray) -> np.ndarray:
-    """Return where pixels, row by row, differ from the one before."""
-    flat = numbers.ravel()
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    return np.append(0, changes + 1) if flat.size else changes
-
-
-def _places(found: np.ndarray, ids: list[int]) -> np.ndarray:
-    small = np.min_scalar_type(len(ids))
-    if not ids:
-        return np.zeros(len(found), small)
-    order = np.argsort(ids)
-    known = np.array(ids, found.dtype)[order]
-    index = np.searchsorted(known, found).clip(max=len(ids) - 1)
-    return np.where(known[index] == found, order[index] + 1, 0).astype(small)
-
-
-def renumber_segments(results: dict) -> dict:
-    """Number the ids of a sample from 1, so that one channel holds them.
-
-    With more than 254 ids the sample stays as it is: 255 remains free for
-    transforms that fill with it what has no segment.
-
-    Args:
-        results (dict): ``gt_seg_map`` (ids as :func:`decode_ids` reads them)
-            becomes np.uint8 (H, W), 0 outside of all segments, and each
-            segment of ``segments_info`` gets its numbers as ``ids``.
-    """
-    segments = results['segments_info']
-    ids = sorted({number for own in segments for number in ids_of(own)})
-    if len(ids) < 255:
-        places = {number: i for i, number in enumerate(ids, 1)}
-        results['gt_seg_map'] = number_ids(results['gt_seg_map'], ids)
-        results['segments_info'] = [
-            dict(own, ids=[places[number] for number in ids_of(own)])
-            for own in segments
-        ]
-    return results
-
-
-def ids_of(segment: dict) -> list[int]:
-    """Return the ids of a segment: several where masks overlap."""
-    return segment['ids'] if 'ids' in segment else [segment['id']]
+    numbers = np.zeros(size, np.int32)
+    members: dict[int, frozenset[int]] = {0: frozenset()}
+    for i, mask in enumerate(masks):
+        inside = numbers[mask]
+        for below in np.unique(inside).tolist():
+            number = len(members)
+            members[number] = members[below] | {i}
+            inside[inside == below] = -number
+        numbers[mask] = -inside
+    assert len(members) <= MAX_ID
+    present = set(np.unique(numbers).tolist())
+    return numbers, {
+        number: who
+        for number, who in members.items()
+        if number and number in present
+    }

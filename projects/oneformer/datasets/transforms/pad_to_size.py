@@ -14,9 +14,9 @@ from .resized_crop import contiguous
 class PadToSize(BaseTransform):
     """Do what mmcv's ``Pad`` does with a ``size``, and pack faster.
 
-    Pictures that are smaller are padded at the bottom and right. The values
+    Images that are smaller are padded at the bottom and right. The values
     lie in memory channel by channel, as the model takes them, so that
-    ``PackDetInputs`` need not copy the picture. To other transforms it is
+    ``PackDetInputs`` need not copy the image. To other transforms it is
     an array like any other.
 
     Required Keys: ``img``, ``gt_seg_map`` (optional).
@@ -27,11 +27,11 @@ class PadToSize(BaseTransform):
 
     Args:
         size (tuple[int, int]): Width and height, as of ``Pad``.
-        img_value (int): Padding of the picture, 0 to 255, in all channels.
+        img_value (int): Padding of the image, 0 to 255, in all channels.
         seg_value (int): Padding of the ids; 0 is void.
 
     Raises:
-        ValueError: If ``size`` is not two whole numbers above 0, or a picture
+        ValueError: If ``size`` is not two whole numbers above 0, or an image
             is larger.
     """
 
@@ -43,7 +43,7 @@ class PadToSize(BaseTransform):
         self.seg_value = seg_value
 
     def transform(self, results: dict) -> dict:
-        """Pad the picture and the ids of ``results``."""
+        """Pad the image and the ids of ``results``."""
         size = self.size[::-1]
         shape = results['img'].shape[:2]
         if any(side > limit for side, limit in zip(shape, size, strict=True)):
@@ -67,11 +67,11 @@ class PadToSize(BaseTransform):
         )
 
 
-def pad(picture: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray:
-    """Return a picture with ``value`` at the bottom and right.
+def pad(image: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray:
+    """Return an image with ``value`` at the bottom and right.
 
     Args:
-        picture (np.ndarray): uint8, (H, W) or (H, W, C).
+        image (np.ndarray): uint8, (H, W) or (H, W, C).
         size (tuple[int, int]): Height and width, not less than H and W.
         value (int): In all channels.
 
@@ -79,13 +79,13 @@ def pad(picture: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray:
         np.ndarray: Of the height and width asked for; with channels a view,
         stored as (C, height, width).
     """
-    height, width = picture.shape[:2]
-    if picture.ndim == 2:
-        padded = np.full(size, value, picture.dtype)
-        padded[:height, :width] = picture
+    height, width = image.shape[:2]
+    if image.ndim == 2:
+        padded = np.full(size, value, image.dtype)
+        padded[:height, :width] = image
         return padded
-    planes = np.full((picture.shape[2], *size), value, picture.dtype)
-    channels = cv2.split(contiguous(picture))
+    planes = np.full((image.shape[2], *size), value, image.dtype)
+    channels = cv2.split(contiguous(image))
     for plane, channel in zip(planes, channels, strict=True):
         plane[:height, :width] = channel
     return planes.transpose(1, 2, 0)

@@ -16,11 +16,11 @@ class RandomChoiceResizeCrop(BaseTransform):
     """Do what ``RandomChoiceResize`` and ``RandomCrop`` do, on the crop only.
 
     Same random numbers, same result as of mmdet's transforms, with
-    ``keep_ratio=True`` and ``backend='pillow'`` of the first: the picture is
+    ``keep_ratio=True`` and ``backend='pillow'`` of the first: the image is
     scaled to fit one of ``scales``, all equally likely, with Pillow's
     bilinear filter (which averages when it shrinks), ids with nearest
     neighbour, and every place of the crop is equally likely. But only the
-    pixels of the crop are computed. A picture that is smaller than the crop
+    pixels of the crop are computed. An image that is smaller than the crop
     stays so.
 
     Boxes and masks are not handled: there are none before
@@ -57,7 +57,7 @@ class RandomChoiceResizeCrop(BaseTransform):
         self.crop_size = check_sides('crop_size', crop_size)
 
     def transform(self, results: dict) -> dict:
-        """Resize and crop the picture and the ids of ``results``."""
+        """Resize and crop the image and the ids of ``results``."""
         index = np.random.randint(len(self.scales))
         scale = self.scales[index]
         height, width = results['img'].shape[:2]

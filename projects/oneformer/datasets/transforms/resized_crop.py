@@ -1,4 +1,4 @@
-"""Crops of resized pictures, without resizing the rest of them."""
+"""Crops of resized images, without resizing the rest of them."""
 
 import cv2
 import numpy as np
@@ -9,22 +9,22 @@ NEAREST = Image.Resampling.NEAREST
 
 
 def resized_crop(
-    picture: np.ndarray,
+    image: np.ndarray,
     size: tuple[int, int],
     offset: tuple[int, int],
     crop: tuple[int, int],
 ) -> np.ndarray:
-    """Resize a picture with Pillow's bilinear filter and crop it.
+    """Resize an image with Pillow's bilinear filter and crop it.
 
-    The pixels are those of a resize of the whole picture. Pillow resizes the
+    The pixels are those of a resize of the whole image. Pillow resizes the
     columns first, then the rows, each time rounding to 8 bits. So only the
     rows that the crop depends on need new columns, and only the columns of
     the crop need new rows. The ``box`` of Pillow's ``resize`` would leave out
-    more, but is rounded to float32, which changes some pixels. (A picture
+    more, but is rounded to float32, which changes some pixels. (An image
     more than twice as high as wide is resized as a whole if it shrinks.)
 
     Args:
-        picture (np.ndarray): uint8, (H, W) or (H, W, 3).
+        image (np.ndarray): uint8, (H, W) or (H, W, 3).
         size (tuple[int, int]): Height and width to resize to.
         offset (tuple[int, int]): First row and column of the crop.
         crop (tuple[int, int]): Height and width of the crop, which must lie
@@ -34,15 +34,15 @@ def resized_crop(
         np.ndarray: uint8, of the size ``crop``.
     """
     (height, width), (top, left) = crop, offset
-    before = picture.shape[:2]
-    picture = contiguous(picture)
+    before = image.shape[:2]
+    image = contiguous(image)
     if size == before:
-        return picture[top : top + height, left : left + width]
+        return image[top : top + height, left : left + width]
     if size == crop or not _columns_first(before, size):
-        image = Image.fromarray(picture).resize(size[::-1], BILINEAR)
+        image = Image.fromarray(image).resize(size[::-1], BILINEAR)
         return np.array(image)[top : top + height, left : left + width]
     first, last = _rows_read(before[0], size[0], top, height)
-    image = Image.fromarray(picture[first:last])
+    image = Image.fromarray(image[first:last])
     image = image.resize((size[1], last - first), BILINEAR)
     # The rows that were left out are black: they have no part in the crop.
     box = (left, -first, left + width, before[0] - first)
@@ -86,19 +86,17 @@ def resized_id_crop(
     return part[rows - rows[0]]
 
 
-def contiguous(picture: np.ndarray) -> np.ndarray:
-    """Return ``np.ascontiguousarray(picture)``, several times faster.
+def contiguous(image: np.ndarray) -> np.ndarray:
+    """Return ``np.ascontiguousarray(image)``, several times faster.
 
     Args:
-        picture (np.ndarray): uint8, (H, W) or (H, W, 3), perhaps a view with
+        image (np.ndarray): uint8, (H, W) or (H, W, 3), perhaps a view with
             reversed axes, as flips and changes of the channels' order make.
     """
-    turned = [stride < 0 for stride in picture.strides]
-    straight = picture[
-        tuple(slice(None, None, -1 if t else 1) for t in turned)
-    ]
+    turned = [stride < 0 for stride in image.strides]
+    straight = image[tuple(slice(None, None, -1 if t else 1) for t in turned)]
     if not any(turned) or not straight.flags.c_contiguous:
-        return np.ascontiguousarray(picture)
+        return np.ascontiguousarray(image)
     if turned[2:] == [True]:
         straight = cv2.cvtColor(straight, cv2.COLOR_BGR2RGB)
     if any(turned[:2]):

@@ -1,4 +1,4 @@
-"""Draw the task that a picture is trained for."""
+"""Draw the task that an image is trained for."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -10,9 +10,9 @@ from ...tasks import TASKS, check_task
 
 @TRANSFORMS.register_module()
 class SampleTask(BaseTransform):
-    """Draw one task per picture, with the given probabilities.
+    """Draw one task per image, with the given probabilities.
 
-    Of tasks that the annotation of the picture cannot supervise none is
+    Of tasks that the annotation of the image cannot supervise none is
     drawn; the others keep their proportions.
 
     The same run draws the same tasks, and no two ranks, loader processes or
@@ -28,7 +28,7 @@ class SampleTask(BaseTransform):
 
     Raises:
         ValueError: If a task is unknown, the numbers are not
-            probabilities, or a picture can supervise none of the tasks.
+            probabilities, or an image can supervise none of the tasks.
     """
 
     def __init__(self, probs: dict[str, float]) -> None:
@@ -53,7 +53,7 @@ class SampleTask(BaseTransform):
                 probs.append(prob)
         if not tasks:
             raise ValueError(
-                f'The annotation of {results.get("img_path", "a picture")} '
+                f'The annotation of {results.get("img_path", "an image")} '
                 f'supervises {tuple(supervised)}, and none of these has a '
                 'probability in SampleTask: change its probs, or leave this '
                 'dataset out.'
@@ -67,7 +67,7 @@ class SampleTask(BaseTransform):
         worker = get_worker_info()
         if worker is None:
             return np.random.rand()
-        if worker.seed != self._seed:  # a new epoch, or the first picture
+        if worker.seed != self._seed:  # a new epoch, or the first image
             self._seed = worker.seed
             # PyTorch's seed differs by epoch but not by rank, that of
             # NumPy, which mmengine sets, by rank but not by epoch.

@@ -6,7 +6,8 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 
-from .load_segments import ids_of, number_ids, run_starts
+from ...tasks import IGNORE_INDEX
+from .segment_ids import ids_of, number_ids, run_starts
 
 
 @TRANSFORMS.register_module()
@@ -32,7 +33,8 @@ class TaskTargets(BaseTransform):
     Added Keys: ``gt_masks`` (BitmapMasks), ``gt_bboxes_labels`` (np.int64),
     both in the order of ``segments_info``.
 
-    Modified Keys: ``gt_seg_map`` (np.uint8, (H, W), 255 where not labelled,
+    Modified Keys: ``gt_seg_map`` (np.uint8, (H, W), ``IGNORE_INDEX`` where not
+    labelled,
     else 0), if ``void`` is ``'ignore'``; ``unlabelled_classes`` (things only
     in the instance task).
 
@@ -98,8 +100,8 @@ class TaskTargets(BaseTransform):
     ) -> None:
         """Put the pixels outside of all segments into ``gt_seg_map``."""
         ids = sorted({n for segment in segments for n in ids_of(segment)})
-        unlabelled = number_ids(coded, ids) == 0
-        results['gt_seg_map'] = unlabelled.view(np.uint8) * np.uint8(255)
+        unlabelled = (number_ids(coded, ids) == 0).view(np.uint8)
+        results['gt_seg_map'] = unlabelled * np.uint8(IGNORE_INDEX)
         results['seg_fields'].append('gt_seg_map')
 
     def __repr__(self) -> str:

@@ -1,0 +1,75 @@
+"""The rules of class lists: ``classes`` and ``thing_classes`` of ``metainfo``.
+
+Model, data sets and the validator check them here. This module imports the
+standard library alone, so that the tools of ``tools/`` check by it without
+loading the package.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+
+def read_metainfo(metainfo: Mapping) -> tuple[tuple[str, ...], list[int]]:
+    """Return class names and the labels of the things.
+
+    Args:
+        metainfo (Mapping): ``classes`` and ``thing_classes``.
+
+    Raises:
+        ValueError: If a list is missing, a name is repeated or a thing is
+            not among the classes.
+    """
+    for key in ('classes', 'thing_classes'):
+        if key not in metainfo:
+            raise ValueError(
+                f'metainfo of the model lacks {key!r}: give the same metainfo '
+                'as to the dataset, with classes and thing_classes.'
+            )
+    classes = class_list(metainfo, 'classes')
+    things = class_list(metainfo, 'thing_classes')
+    check_classes(classes, things)
+    return classes, [classes.index(name) for name in things]
+
+
+def class_list(metainfo: Mapping, key: str) -> tuple[str, ...] | None:
+    """Return a list of names in ``metainfo``, None if it has none.
+
+    Args:
+        metainfo (Mapping): Settings of a model or dataset.
+        key (str): ``classes`` or ``thing_classes``.
+
+    Raises:
+        ValueError: If it is one name in place of a list.
+    """
+    names = metainfo.get(key)
+    if isinstance(names, str):
+        raise ValueError(
+            f'Expected a list as {key} of metainfo, got the str {names!r}: '
+            f'for one class write [{names!r}].'
+        )
+    return None if names is None else tuple(names)
+
+
+def check_classes(classes: Sequence[str], things: Iterable[str]) -> None:
+    """Check that classes are unique, and that things are among them.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if repeated := repeated_names(classes):
+        raise ValueError(f'metainfo has classes more than once: {repeated}.')
+    if unknown := unknown_things(classes, things):
+        raise ValueError(
+            f'thing_classes {unknown} of metainfo are not among its classes: '
+            'every thing must be listed in classes, too.'
+        )
+
+
+def repeated_names(names: Iterable) -> list:
+    """Return the names, or ids, that occur more than once."""
+    return [name for name, number in Counter(names).items() if number > 1]
+
+
+def unknown_things(classes: Sequence[str], things: Iterable[str]) -> list[str]:
+    """Return the things that are not among the classes."""
+    return [name for name in things if name not in classes]
