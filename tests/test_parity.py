@@ -23,9 +23,9 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine import Config, ConfigDict
 from mmengine.runner import load_checkpoint
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from projects.oneformer.models.losses.target import Target
 from projects.oneformer.models.oneformer_head import mask_logits
 from projects.oneformer.tasks import TASKS
 from projects.oneformer.text import (
@@ -381,8 +381,8 @@ def training_samples() -> list:
     ]
 
 
-def target_of(sample) -> InstanceData:
-    return InstanceData(
+def target_of(sample) -> Target:
+    return Target(
         labels=sample.gt_instances.labels,
         masks=sample.gt_instances.masks.to_tensor(torch.bool, 'cpu'),
     )

@@ -143,9 +143,7 @@ def test_labels_grow_with_the_picture():
     'shape, drawn_shape',
     [((128, 128), (512, 512)), ((64, 40), (512, 320)), ((700, 9), (700, 9))],
 )
-def test_small_pictures_come_back_enlarged_by_a_whole_factor(
-    shape, drawn_shape
-):
+def test_small_images_come_back_enlarged_by_a_whole_factor(shape, drawn_shape):
     image = np.zeros((*shape, 3), np.uint8)
     segments = [dict(id=1, category=1, is_thing=True, iscrowd=0)]
     sample = ground_truth_sample(np.ones(shape, int), segments, 3)
@@ -285,5 +283,5 @@ def test_headers_and_footer_are_written_on_white():
 
 def test_a_row_without_a_picture_for_each_header_is_refused():
     picture = np.zeros((4, 4, 3), np.uint8)
-    with pytest.raises(ValueError, match='2 pictures.*got 1 in row 1'):
+    with pytest.raises(ValueError, match='2 images.*got 1 in row 1'):
         image_sheet([[picture, picture], [picture]], ['a', 'b'])

@@ -14,7 +14,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from pycocotools import mask as coco_mask
 
-from .tasks import RESULT_FIELDS, TASKS, check_task
+from .tasks import RESULT_FIELDS, TASKS, check_task, read_tasks
 from .tiling import Box, Mosaic, tile_grid
 from .weights.reader import load_weights
 
@@ -129,12 +129,7 @@ class OneFormerInferencer:
         """
         if isinstance(images, str | PathLike | np.ndarray):
             images = [images]
-        tasks = [tasks] if isinstance(tasks, str) else tasks
-        tasks = tuple(check_task(task) for task in tasks)
-        if not tasks:
-            raise ValueError(
-                f'Expected at least one task of {", ".join(TASKS)}, got none.'
-            )
+        tasks = read_tasks(tasks)
         if self.tile is not None:
             for image in images:
                 loaded = self._load(image)

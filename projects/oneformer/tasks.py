@@ -1,5 +1,7 @@
 """The three tasks of OneFormer, and what belongs to each in a data sample."""
 
+from collections.abc import Iterable
+
 TASKS = ('panoptic', 'instance', 'semantic')
 
 #: Field of a data sample that holds the result of each task.
@@ -26,3 +28,18 @@ def check_task(task: str) -> str:
             f'Unknown task {task!r}: expected one of {", ".join(TASKS)}.'
         )
     return task
+
+
+def read_tasks(tasks: str | Iterable[str]) -> tuple[str, ...]:
+    """Return one task or several as a tuple.
+
+    Raises:
+        ValueError: If one is unknown, or there is none.
+    """
+    tasks = (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    if not tasks:
+        raise ValueError(
+            f'Expected at least one task of {", ".join(TASKS)}, got none: set '
+            'test_cfg.tasks of the model, or give tasks to the inferencer.'
+        )
+    return tuple(check_task(task) for task in tasks)

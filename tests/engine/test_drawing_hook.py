@@ -1,4 +1,4 @@
-"""Results of a test run become pictures."""
+"""Results of a test run become images."""
 
 from types import SimpleNamespace
 
@@ -43,22 +43,20 @@ def draw(tmp_path):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     path = tmp_path / 'a.png'
     pixels = np.full((300, 400, 3), (200, 10, 10), np.uint8)
     Image.fromarray(pixels).save(path)
     return path
 
 
-def test_each_result_is_drawn_and_named_after_its_task(draw, picture):
-    sample = sample_of(picture, 'a', pred_sem_seg=0, pred_panoptic_seg=1)
+def test_each_result_is_drawn_and_named_after_its_task(draw, image):
+    sample = sample_of(image, 'a', pred_sem_seg=0, pred_panoptic_seg=1)
     assert draw(sample) == ['a_panoptic.png', 'a_semantic.png']
 
 
-def test_a_picture_without_any_segment_is_drawn_as_it_is(
-    draw, picture, tmp_path
-):
-    assert draw(sample_of(picture, 'a', pred_panoptic_seg=len(CLASSES)))
+def test_an_image_without_any_segment_is_drawn_as_it_is(draw, image, tmp_path):
+    assert draw(sample_of(image, 'a', pred_panoptic_seg=len(CLASSES)))
     drawing = cv2.imread(str(tmp_path / 'out' / 'a_panoptic.png'))
     assert drawing.shape == (300, 400, 3)
     # Channels in the order of the file; drawing may darken.
@@ -66,6 +64,6 @@ def test_a_picture_without_any_segment_is_drawn_as_it_is(
     assert red > 4 * blue
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(draw, picture):
-    samples = [sample_of(picture, i, pred_sem_seg=0) for i in (1, 2)]
+def test_images_of_one_name_do_not_overwrite_each_other(draw, image):
+    samples = [sample_of(image, i, pred_sem_seg=0) for i in (1, 2)]
     assert draw(*samples) == ['a_1_semantic.png', 'a_2_semantic.png']

@@ -280,7 +280,7 @@ def test_a_metric_of_a_task_that_is_not_asked_is_refused(make):
     model = FakeModel()
     model.tasks = ('semantic',)
     message = refused(model=model, val=make(1), metrics=[metric('instance')])
-    assert 'measures the instance task, which the model is not' in message
+    assert 'measures the instance task, which the model does not' in message
     assert "add 'instance' to model.test_cfg.tasks, which is ['semantic']" in (
         message
     )
@@ -294,16 +294,16 @@ def test_metrics_of_other_names_are_not_checked(make):
 # ----------------------------------------------------------------- warnings
 
 
-def test_pictures_with_more_objects_than_queries_are_counted(make, warnings):
+def test_images_with_more_objects_than_queries_are_counted(make, warnings):
     runner = runner_of(train=make(7, 2, 9, 6))
     PreflightHook().before_run(runner)
     queries, texts = warnings
     assert queries.startswith(
-        '2 of 4 training pictures have more objects than the 6 queries'
+        '2 of 4 training images have more objects than the 6 queries'
     )
     assert 'the most are 9 in' in queries and '2.jpg' in queries
     assert 'cannot all be matched' in queries
-    assert texts.startswith('3 of 4 training pictures')
+    assert texts.startswith('3 of 4 training images')
     assert '4 text slots' in texts and 'do not all get a text' in texts
     assert 'Raise model.panoptic_head.num_queries' in texts
 
@@ -313,7 +313,7 @@ def test_crowds_are_no_objects(make, warnings):
     assert warnings == []
 
 
-def test_validation_pictures_may_be_crowded(make, warnings):
+def test_validation_images_may_be_crowded(make, warnings):
     PreflightHook().before_run(runner_of(val=make(30)))
     assert warnings == []
 

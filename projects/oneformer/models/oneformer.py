@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..metainfo import read_metainfo
-from ..tasks import RESULT_FIELDS, TASKS, check_task
+from ..tasks import RESULT_FIELDS, TASKS, read_tasks
 from ..weights.fitting import load_hook
 from .layers.feed_forward import use_lean_feed_forward
 from .layers.window_attention import use_lean_window_attention
@@ -80,14 +80,8 @@ class OneFormer(BaseDetector):
         self.class_names, thing_labels = read_metainfo(metainfo)
         num_classes = len(self.class_names)
         test_cfg = dict(test_cfg or {})
-        tasks = test_cfg.pop('tasks', TASKS)
-        tasks = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-        self.tasks = tuple(check_task(task) for task in tasks)
-        if not self.tasks:
-            raise ValueError(
-                'Expected at least one task as test_cfg.tasks of the model, '
-                f'got none: choose among {", ".join(TASKS)}.'
-            )
+        #: Tasks of samples that name none.
+        self.tasks = read_tasks(test_cfg.pop('tasks', TASKS))
 
         self.backbone = MODELS.build(backbone)
         use_lean_feed_forward(self.backbone)
@@ -291,13 +285,11 @@ class OneFormer(BaseDetector):
         """Return the tasks of a data sample, by default those of the model.
 
         Raises:
-            ValueError: If a task is unknown.
+            ValueError: If a task is unknown, or there is none.
         """
         if 'task' in sample:
-            return (check_task(sample.task),)
-        if 'tasks' in sample:
-            return tuple(check_task(task) for task in sample.tasks)
-        return self.tasks
+            return read_tasks(sample.task)
+        return read_tasks(sample.get('tasks', self.tasks))
 
 
 def select_images(pixels: PixelFeatures, rows: list[int]) -> PixelFeatures:

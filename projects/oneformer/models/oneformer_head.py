@@ -134,13 +134,7 @@ class OneFormerHead(BaseModule):
         self.criterion = self.text_mapper = self.contrastive_loss = None
         training_parts = (criterion, text_mapper, contrastive_loss)
         if all(training_parts):
-            self.criterion = MODELS.build(
-                dict(criterion, num_classes=num_classes)
-            )
-            self.text_mapper = MODELS.build(
-                dict(text_mapper, num_queries=num_queries, embed_dims=width)
-            )
-            self.contrastive_loss = MODELS.build(contrastive_loss)
+            self._build_training_parts(*training_parts)
         elif any(training_parts):
             raise ValueError(
                 'criterion, text_mapper and contrastive_loss are needed '
@@ -148,6 +142,18 @@ class OneFormerHead(BaseModule):
                 'train_cfg=None for an inference model.'
             )
         self._register_load_state_dict_pre_hook(self._drop_training_entries)
+
+    def _build_training_parts(
+        self, criterion: dict, text_mapper: dict, contrastive_loss: dict
+    ) -> None:
+        num_queries, width = self.query_embed.weight.shape
+        self.criterion = MODELS.build(
+            dict(criterion, num_classes=self.num_classes)
+        )
+        self.text_mapper = MODELS.build(
+            dict(text_mapper, num_queries=num_queries, embed_dims=width)
+        )
+        self.contrastive_loss = MODELS.build(contrastive_loss)
 
     def compile_parts(self, **options) -> None:
         """Compile all that neither reads texts nor matches on the host.
