@@ -425,7 +425,7 @@ def test_a_pickle_in_a_pickle_is_no_way_around(tmp_path, capsys):
 
     path = tmp_path / 'file.pkl'
     path.write_bytes(pickle.dumps(dict(model=dict(a=Outer()))))
-    with pytest.raises(ValueError, match='would run code'):
+    with pytest.raises(ValueError, match='could run code'):
         read_checkpoint(path)
     assert 'ran code' not in capsys.readouterr().out
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .key_table import listed
 from .layouts import NATIVE, layout_of, to_native
+from .mismatch import describe_mismatch
 
 TRAINING_PARTS = (
     'panoptic_head.text_mapper.',
@@ -137,26 +138,10 @@ def _check(
     entries: Mapping[str, Tensor],
     source: str,
 ) -> None:
-    missing = [name for name in expected if name not in fitted]
-    left_over = [name for name in fitted if name not in expected]
-    reshaped = [
-        f'{name} {tuple(fitted[name].shape)} for {tuple(value.shape)}'
-        for name, value in expected.items()
-        if name in fitted and fitted[name].shape != value.shape
-    ]
-    problems = [
-        f'{len(names)} {what}, as {names[0]}'
-        for what, names in (
-            ('missing', missing),
-            ('left over', left_over),
-            ('of another shape', reshaped),
-        )
-        if names
-    ]
-    if problems:
+    if mismatch := describe_mismatch(fitted, expected):
         theirs, ours = describe_weights(entries), describe_weights(expected)
         raise ValueError(
-            f'{source} does not fit this config: {"; ".join(problems)}. The '
+            f'{source} does not fit this config: {mismatch}. The '
             f'file holds {theirs}; the config makes {ours}. Give the config '
             'that the weights were trained with.'
         )
