@@ -1,4 +1,4 @@
-"""Public ImageNet weights: they give the features of independent code."""
+"""Published initial weights: they give the features of independent code."""
 
 import logging
 import re
@@ -12,7 +12,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from projects.oneformer.weights import PretrainedBackbone
+from projects.oneformer.weights import PretrainedBackbone, PretrainedInOrder
 from tests.model_configs import randomise
 
 timm = pytest.importorskip('timm', reason='needs timm')

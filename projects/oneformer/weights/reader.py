@@ -112,8 +112,10 @@ def _shards(index: Path) -> list[Path]:
     shards = []
     for name in sorted(set(table.values())):
         shard = index.parent / name
-        if PurePath(name).name != name or not (
-            shard.resolve().is_relative_to(root)
+        if (
+            not name
+            or PurePath(name).name != name
+            or not (shard.resolve().is_relative_to(root))
         ):
             raise CheckpointError(
                 f'{index} names {name!r}, which is outside its folder: '

@@ -35,6 +35,9 @@ def read_zip(file: BinaryIO, map_location: Any = None) -> Any:
         Exception: Of any kind if the file is damaged.
     """
     with ZipFile(file) as archive:
+        names = archive.namelist()
+        if any(name.endswith('/constants.pkl') for name in names):
+            raise UnsafeContentError('It is a program of TorchScript.')
         compressed = [
             entry.filename
             for entry in archive.infolist()
@@ -44,7 +47,6 @@ def read_zip(file: BinaryIO, map_location: Any = None) -> Any:
             raise ValueError(f'its entry {compressed[0]} is compressed')
         if broken := archive.testzip():
             raise ValueError(f'the checksum of its entry {broken} is wrong')
-        names = archive.namelist()
         pickles = [n for n in names if n.split('/')[1:] == ['data.pkl']]
         if len(pickles) != 1:
             raise ValueError(
@@ -52,8 +54,6 @@ def read_zip(file: BinaryIO, map_location: Any = None) -> Any:
                 'expected one'
             )
         root = pickles[0].removesuffix('data.pkl')
-        if f'{root}constants.pkl' in names:
-            raise UnsafeContentError('It is a program of TorchScript.')
         order = f'{root}byteorder'
         if order in names and archive.read(order) != sys.byteorder.encode():
             raise ValueError('its numbers are of another byte order')
@@ -160,20 +160,19 @@ def _storage(
     content: bytes, dtype: torch.dtype, location: str, map_location: Any
 ) -> Storage:
     """Return a storage where ``map_location`` wants it."""
-    memory = _memory(content)
     if isinstance(map_location, Mapping):
         map_location = map_location.get(location)
-    if isinstance(map_location, (str, torch.device)):
-        memory = memory.to(device=map_location)
-    elif map_location is not None:
-        moved = map_location(memory, location)
-        memory = memory if moved is None else moved
-    return Storage(memory, dtype)
+    if map_location is None or isinstance(map_location, (str, torch.device)):
+        return Storage(_memory(content, map_location), dtype)
+    memory = _memory(content)
+    moved = map_location(memory, location)
+    return Storage(memory if moved is None else moved, dtype)
 
 
-def _memory(content: bytes) -> torch.UntypedStorage:
+def _memory(
+    content: bytes, device: str | torch.device | None = None
+) -> torch.UntypedStorage:
     if not content:
-        return torch.UntypedStorage(0)
-    return torch.frombuffer(
-        bytearray(content), dtype=torch.uint8
-    ).untyped_storage()
+        return torch.UntypedStorage(0, device=device)
+    values = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    return values.to(device).untyped_storage()
