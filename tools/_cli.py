@@ -1,9 +1,11 @@
 """What the command-line tools share: options, and how a run is set up."""
 
 import argparse
+import contextlib
 import os
 import os.path as osp
 import sys
+from collections.abc import Iterator
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +91,17 @@ def build_runner(config, args: argparse.Namespace):
     if 'runner_type' in config:
         return RUNNERS.build(config)
     return Runner.from_cfg(config)
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End with the message alone where a checkpoint cannot be used."""
+    from projects.oneformer.weights import CheckpointError
+
+    try:
+        yield
+    except CheckpointError as error:
+        sys.exit(str(error))
 
 
 def finish() -> None:

@@ -102,11 +102,11 @@ def _stack() -> Iterator[str | Problem]:
 
 
 def _project() -> Iterator[str | Problem]:
-    """Import the project as a config does, and ask what it would run."""
+    """Import the project as a config does, and report its backends."""
     try:
         # Some OpenMMLab packages print while they are imported.
         with redirect_stdout(StringIO()):
-            # Python has passed over its parts on the way to this command.
+            # Its parts were not imported when Python started this command.
             importlib.reload(sys.modules[__package__])
             attention = importlib.import_module(
                 f'{__package__}.models.layers.deformable_attention'

@@ -163,7 +163,7 @@ def test_a_training_model_keeps_its_text_branch_if_the_file_has_none(
     assert training.state_dict()[name].equal(initial[name])
     (report,) = reports
     assert (
-        'Initialised anew: panoptic_head.contrastive_loss, '
+        'At initial values: panoptic_head.contrastive_loss, '
         'panoptic_head.text_mapper.' in report
     )
     assert 'transformers layout' in report
@@ -226,7 +226,7 @@ def test_as_many_classes_in_another_order_are_told_apart(
     assert ours[-1] == theirs[-1]
 
 
-def test_without_names_the_class_head_starts_anew(
+def test_without_names_the_class_head_keeps_its_initial_values(
     reference, tmp_path, reports
 ):
     torch.save(reference, tmp_path / 'file.pth')
@@ -235,7 +235,7 @@ def test_without_names_the_class_head_starts_anew(
     load_checkpoint(model, str(tmp_path / 'file.pth'))
     assert model.state_dict()[HEAD].equal(initial)
     (report,) = reports
-    assert 'Initialised anew: panoptic_head.cls_embed.' in report
+    assert 'At initial values: panoptic_head.cls_embed.' in report
     assert '0 of 2 were taken over by name.' in report
 
 
@@ -267,7 +267,9 @@ def test_our_checkpoints_bring_their_names_along(teacher, tmp_path):
     assert model.state_dict()[HEAD].equal(theirs[[3, -1]])
 
 
-def test_other_queries_start_anew_in_training(reference, teacher, reports):
+def test_other_queries_keep_their_initial_values_in_training(
+    reference, teacher, reports
+):
     cfg = tiny_model()
     cfg.panoptic_head.num_queries = 12
     model = build_model(cfg, seed=2)
@@ -275,7 +277,7 @@ def test_other_queries_start_anew_in_training(reference, teacher, reports):
     model.load_state_dict(reference)
     assert model.panoptic_head.query_embed.weight.equal(initial)
     assert model.state_dict()[HEAD].equal(teacher.state_dict()[HEAD])
-    assert 'anew: panoptic_head.query_embed.' in reports[0]
+    assert 'At initial values: panoptic_head.query_embed.' in reports[0]
 
 
 def test_inference_refuses_other_classes_and_says_which(
@@ -304,7 +306,7 @@ def test_a_part_that_was_added_keeps_its_initial_values(reference, reports):
     initial = model.neck.weight.detach().clone()
     model.load_state_dict(reference)
     assert model.neck.weight.equal(initial)
-    assert 'Initialised anew: neck.' in reports[0]
+    assert 'At initial values: neck.' in reports[0]
 
 
 def test_a_backbone_of_another_kind_is_refused(reference, training):

@@ -32,6 +32,10 @@ class CheckpointError(ValueError):
     """A file cannot be used as a checkpoint; the message names it."""
 
 
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no such file; the message names it."""
+
+
 def read_checkpoint(
     path: str | PathLike, map_location: Any = None, trust_pickle: bool = False
 ) -> dict:
@@ -54,7 +58,7 @@ def read_checkpoint(
         ``'state_dict'``, with the names of the file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        CheckpointNotFoundError: If there is no such file.
         CheckpointError: If it is damaged, no checkpoint, or would run code.
     """
     path = Path(path).expanduser()
@@ -63,7 +67,7 @@ def read_checkpoint(
     elif path.is_file():
         file = path
     else:
-        raise FileNotFoundError(f'Checkpoint {path} does not exist.')
+        raise CheckpointNotFoundError(f'Checkpoint {path} does not exist.')
     if file.name.endswith('.index.json'):
         content = {}
         for shard in _shards(file):
@@ -81,12 +85,12 @@ def find_weights(folder: Path) -> Path:
     """Return the file in a folder of transformers that holds the weights.
 
     Raises:
-        FileNotFoundError: If there is none.
+        CheckpointNotFoundError: If there is none.
     """
     for name in FOLDER_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(
+    raise CheckpointNotFoundError(
         f'{folder} holds no weights: expected one of '
         f'{", ".join(FOLDER_FILES)}. Give the folder that save_pretrained '
         'wrote, or a checkpoint file.'
@@ -123,7 +127,7 @@ def _shards(index: Path) -> list[Path]:
                 'not know its origin.'
             )
         if not shard.is_file():
-            raise FileNotFoundError(
+            raise CheckpointNotFoundError(
                 f'{shard} does not exist, but {index} names it: download the '
                 'folder again.'
             )
@@ -344,7 +348,7 @@ def load_weights(model: nn.Module, path: str) -> dict:
         dict: The content of the checkpoint.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        CheckpointNotFoundError: If there is no such file.
         CheckpointError: If the file cannot be read.
         ValueError: If the weights belong to another model. The message says
             what is missing, left over or of another shape.
