@@ -40,7 +40,7 @@ MIB = 2**20
 # By itself it fails where mmcv has no compiled operators.
 IMPORT_MMDET = """
 import runpy
-runpy.run_path('projects/oneformer/compat.py')['ensure_mmcv_ops']()
+runpy.run_path('projects/oneformer/mmcv_ops.py')['ensure_mmcv_ops']()
 import mmdet.datasets
 import mmdet.models
 """

@@ -95,7 +95,7 @@ def make_sampling(
     args: argparse.Namespace, batch: int
 ) -> tuple[Runs, list[Tensor]]:
     """Every way to sample at the sizes of the pixel decoder."""
-    from projects.oneformer.compat import has_compiled_ops
+    from projects.oneformer.mmcv_ops import has_compiled_ops
     from projects.oneformer.models.layers.deformable_sampling import (
         Levels,
         sample_grid,

@@ -115,11 +115,11 @@ def test_the_package_loads_nothing_heavy_that_mmdet_does_not():
     script = """
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location(
-    'compat', 'projects/oneformer/compat.py'
+    'mmcv_ops', 'projects/oneformer/mmcv_ops.py'
 )
-compat = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(compat)
-compat.ensure_mmcv_ops()
+mmcv_ops = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(mmcv_ops)
+mmcv_ops.ensure_mmcv_ops()
 import mmdet.apis, mmdet.models
 before = {name.partition('.')[0] for name in sys.modules}
 import projects.oneformer

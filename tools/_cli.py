@@ -1,9 +1,11 @@
 """Options and set-up that the command-line tools share."""
 
 import argparse
+import contextlib
 import os
 import os.path as osp
 import sys
+from collections.abc import Iterator
 
 # As in projects.oneformer.tasks, whose import would delay --help by seconds.
 TASKS = ('panoptic', 'instance', 'semantic')
@@ -92,6 +94,17 @@ def build_runner(config, args: argparse.Namespace):
     if 'runner_type' in config:
         return RUNNERS.build(config)
     return Runner.from_cfg(config)
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End with the message alone where a checkpoint cannot be used."""
+    from projects.oneformer.weights import CheckpointError
+
+    try:
+        yield
+    except CheckpointError as error:
+        sys.exit(str(error))
 
 
 def finish() -> None:

@@ -6,7 +6,13 @@ Example: python tools/test.py configs/oneformer_swin-t_coco.py model.pth
 import argparse
 import sys
 
-from _cli import add_run_options, build_runner, finish, load_config
+from _cli import (
+    add_run_options,
+    build_runner,
+    finish,
+    load_config,
+    one_line_errors,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -83,7 +89,8 @@ def main() -> None:
         runner.test_evaluator.metrics.append(
             DumpDetResults(out_file_path=args.out)
         )
-    runner.test()
+    with one_line_errors():
+        runner.test()
     finish()
 
 

@@ -6,7 +6,13 @@ Example: python tools/train.py configs/oneformer_swin-t_coco.py --amp
 import argparse
 import sys
 
-from _cli import add_run_options, build_runner, finish, load_config
+from _cli import (
+    add_run_options,
+    build_runner,
+    finish,
+    load_config,
+    one_line_errors,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,7 +74,9 @@ def main() -> None:
     if args.resume:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
-    build_runner(config, args).train()
+    runner = build_runner(config, args)
+    with one_line_errors():
+        runner.train()
     finish()
 
 

@@ -4,16 +4,11 @@ Importing this package registers everything it holds, so one line in a config
 does: ``custom_imports = dict(imports=['projects.oneformer'])``.
 """
 
-from .compat import (
-    check_stack,
-    ensure_mmcv_ops,
-    only_reporting,
-    trust_mmengine_checkpoints,
-)
+from .compat import check_stack, only_reporting
+from .mmcv_ops import ensure_mmcv_ops
 
 if not only_reporting():
     check_stack()
     ensure_mmcv_ops()
-    trust_mmengine_checkpoints()
 
     from . import datasets, engine, evaluation, models, text, weights

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from . import compat
 from .compat import Problem, StackError, installed_version
+from .mmcv_ops import has_compiled_ops
 from .version import __version__
 
 # Each torchvision fits one torch.
@@ -101,14 +102,14 @@ def _stack() -> Iterator[str | Problem]:
 
 
 def _project() -> Iterator[str | Problem]:
-    """Import the project as a config does, and ask what it would run."""
+    """Import the project as a config does, and report its backends."""
     try:
         # Some OpenMMLab packages print while they are imported.
         with redirect_stdout(StringIO()):
-            # Python has passed over its parts on the way to this command.
+            # Its parts were not imported when Python started this command.
             importlib.reload(sys.modules[__package__])
             attention = importlib.import_module(
-                f'{__package__}.models.deformable_attention'
+                f'{__package__}.models.layers.deformable_attention'
             )
     except StackError as error:
         yield from error.problems
@@ -119,7 +120,7 @@ def _project() -> Iterator[str | Problem]:
             f'{sys.executable} -c "import {__package__}"',
         )
         return
-    ops = 'compiled' if compat.has_compiled_ops() else 'not compiled'
+    ops = 'compiled' if has_compiled_ops() else 'not compiled'
     yield _row('mmcv operators', f'{ops}, OneFormer needs none')
     yield '\nDevices, and how they compute deformable attention'
     yield from _devices(importlib.import_module('torch'), attention)

@@ -3,17 +3,20 @@
 A source of weights is a table of names and a function for each direction;
 what reads the tables is in ``key_table.py``. Nothing here needs the other
 implementation. Importing this package registers the initializers and makes
-mmengine read files through ``reader.py``.
+mmengine read every checkpoint through ``reader.py``.
 """
 
+from .addresses import replace_loaders
 from .huggingface import from_huggingface, to_huggingface
-from .initial import PretrainedInOrder
+from .initial import PretrainedBackbone, PretrainedInOrder
 from .layouts import NATIVE, layout_of, to_native
-from .pretrained import PretrainedBackbone
-from .reader import load_weights, read_checkpoint
+from .reader import CheckpointError, load_weights, read_checkpoint
 from .reference import from_reference, to_reference
 
+replace_loaders()
+
 __all__ = [
+    'CheckpointError',
     'NATIVE',
     'PretrainedBackbone',
     'PretrainedInOrder',

@@ -1,4 +1,4 @@
-"""Bring a state dict of any origin into the form that a OneFormer loads."""
+"""Convert a state dict of any origin for a OneFormer that loads it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from .key_table import listed
 from .layouts import NATIVE, layout_of, to_native
+from .mismatch import describe_mismatch
+from .reader import CheckpointError
 
 TRAINING_PARTS = (
     'panoptic_head.text_mapper.',
@@ -24,31 +26,31 @@ def fit_state_dict(
     classes: Sequence[str] | None = None,
     source: str = 'the state dict',
 ) -> dict[str, Tensor]:
-    """Return the entries that ``model`` loads, all of them.
+    """Return one entry for each parameter and buffer of ``model``.
 
     A model for inference needs every weight. A model for training keeps its
     initial values where the checkpoint has none: for other classes, another
     number of queries, the text branch (which released files of transformers
-    lack) or a part that was added, such as a neck. What happened is logged.
+    lack) or a part that was added, such as a neck. A report is logged.
 
     Args:
         model (nn.Module): A ``OneFormer``. Not changed.
         state_dict (Mapping[str, Tensor]): Weights in any known layout.
-        classes (Sequence[str], optional): Class names of the weights. The
-            rows of classes that the model has, too, are taken over.
+        classes (Sequence[str], optional): Class names of the weights. Rows
+            of classes that the model has too are copied.
         source (str): What messages call the weights.
 
     Returns:
         dict[str, Tensor]: One entry for each of ``model.state_dict()``.
 
     Raises:
-        ValueError: If these are weights of another model. The message says
-            what is missing, left over or of another shape.
+        CheckpointError: If these are weights of another model. The message
+            says what is missing, left over or of another shape.
     """
     try:
         entries = to_native(state_dict)
     except ValueError as error:
-        raise ValueError(f'{source}: {error}') from error
+        raise CheckpointError(f'{source}: {error}') from error
     expected = model.state_dict()
     trains = model.panoptic_head.criterion is not None
     skipped = [
@@ -77,7 +79,7 @@ def fit_state_dict(
 def _initial_values(
     entries: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return what training begins with where a checkpoint has no weights."""
+    """Return the initial values of parts that a checkpoint has not."""
     present = {_component(name) for name in entries}
     return {
         name: value
@@ -106,11 +108,11 @@ def _take_over_rows(
 ) -> list[str]:
     """Fill the class head with the rows of classes of equal names.
 
-    ``fresh`` receives the class head, unless it is the same already. "No
-    object", the last row, is taken over with any other.
+    ``fresh`` receives the class head, unless the classes are the same. "No
+    object", the last row, is copied along with any other.
 
     Returns:
-        list[str]: Names of the classes taken over.
+        list[str]: Names of the classes whose rows are copied.
     """
     ours = tuple(model.class_names)
     theirs = tuple(classes)
@@ -137,33 +139,17 @@ def _check(
     entries: Mapping[str, Tensor],
     source: str,
 ) -> None:
-    missing = [name for name in expected if name not in fitted]
-    left_over = [name for name in fitted if name not in expected]
-    reshaped = [
-        f'{name} {tuple(fitted[name].shape)} for {tuple(value.shape)}'
-        for name, value in expected.items()
-        if name in fitted and fitted[name].shape != value.shape
-    ]
-    problems = [
-        f'{len(names)} {what}, as {names[0]}'
-        for what, names in (
-            ('missing', missing),
-            ('left over', left_over),
-            ('of another shape', reshaped),
-        )
-        if names
-    ]
-    if problems:
+    if mismatch := describe_mismatch(fitted, expected):
         theirs, ours = describe_weights(entries), describe_weights(expected)
-        raise ValueError(
-            f'{source} does not fit this config: {"; ".join(problems)}. The '
+        raise CheckpointError(
+            f'{source} does not fit this config: {mismatch}. The '
             f'file holds {theirs}; the config makes {ours}. Give the config '
             'that the weights were trained with.'
         )
 
 
 def describe_weights(entries: Mapping[str, Tensor]) -> str:
-    """Say what kind of model some weights, under our names, belong to."""
+    """Return a description of the model that some weights belong to."""
     backbone = {
         'backbone.patch_embed.projection.weight': 'Swin',
         'backbone.patch_embed.proj.1.weight': 'DiNAT',
@@ -195,7 +181,7 @@ def _report(
     fresh: Mapping[str, Tensor],
     rows: Sequence[str],
 ) -> None:
-    """Log what was loaded, skipped and initialised anew."""
+    """Log what was loaded, skipped and left at its initial values."""
     lines = [
         f'Loaded {len(fitted) - len(fresh)} entries of {source} '
         f'({layout} layout).'
@@ -207,7 +193,7 @@ def _report(
         )
     if fresh:
         parts = sorted({_component(name) for name in fresh})
-        lines.append(f'Initialised anew: {listed(parts)}.')
+        lines.append(f'At initial values: {listed(parts)}.')
     if CLASS_HEAD[0] in fresh:
         known = ', '.join(rows[:_MAX_ROWS])
         known += ', ...' if len(rows) > _MAX_ROWS else ''
@@ -232,9 +218,9 @@ def load_hook(
     """Fit a state dict in place before ``model`` loads it.
 
     A pre-hook of ``load_state_dict``, so that every loader of PyTorch and
-    mmengine takes what :func:`fit_state_dict` takes. With ``strict=False``,
-    which mmengine never passes on to modules, names are converted and nothing
-    is checked.
+    mmengine accepts what :func:`fit_state_dict` accepts. With
+    ``strict=False``, which mmengine never passes on to modules, names are
+    converted and nothing is checked.
     """
     entries = {
         name.removeprefix(prefix): state_dict[name]

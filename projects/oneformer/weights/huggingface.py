@@ -230,9 +230,9 @@ TABLE = [
 def from_huggingface(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert a state dict of ``OneFormerForUniversalSegmentation``.
 
-    That of ``OneFormerModel``, whose names lack ``model.``, will do, too.
-    Files on the Hub hold no text branch: they fill an inference model, and a
-    training model except for ``text_mapper``.
+    A state dict of ``OneFormerModel``, whose names lack ``model.``, is
+    accepted too. Files on the Hub hold no text branch: they fill an inference
+    model, and a training model except for ``text_mapper``.
 
     Args:
         state_dict (Mapping[str, Tensor]): Entries as in the file.
@@ -242,7 +242,7 @@ def from_huggingface(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ``SwinTransformer`` or with ``DiNAT``.
 
     Raises:
-        ValueError: If there are entries of another model, or some lack.
+        ValueError: If there are entries of another model, or missing ones.
     """
     return convert(state_dict, TABLE, optional_prefix='model.')
 

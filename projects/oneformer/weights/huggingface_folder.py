@@ -33,7 +33,8 @@ def save_huggingface_folder(
     Args:
         config (Config): Config of the model, as under ``configs/``.
         state_dict (Mapping[str, Tensor]): Weights of the model.
-        folder (str | PathLike): To be made; appears when it is complete.
+        folder (str | PathLike): Folder to create. It appears only when it
+            is complete.
 
     Raises:
         FileExistsError: If the folder exists.
@@ -186,7 +187,7 @@ def _test_scale(config: Config) -> tuple[int, int]:
             return tuple(step.scale)
     raise ValueError(
         'Expected a Resize in the test pipeline of the config, which says '
-        'what size pictures are brought to.'
+        'what size images are resized to.'
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables of names: where each entry of a foreign state dict belongs."""
+"""Tables of names: our name for each entry of another layout."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping

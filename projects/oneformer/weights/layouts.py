@@ -1,4 +1,4 @@
-"""Tell whose weights a state dict holds, by the names in it."""
+"""Recognise the origin of a state dict by the names in it."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,7 +8,7 @@ from .huggingface import from_huggingface
 from .reference import from_reference
 
 NATIVE = 'OpenMMLab'
-# One part that each layout cannot do without.
+# Names that each layout has, and no other.
 _MARKS = {
     'reference': ('sem_seg_head.predictor.', 'task_mlp.'),
     'transformers': (
@@ -38,7 +38,7 @@ def layout_of(names: Iterable[str]) -> str | None:
 
 
 def to_native(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring the weights of a OneFormer under our names.
+    """Convert the weights of a OneFormer to our names.
 
     Args:
         state_dict (Mapping[str, Tensor]): Entries of any known layout.

@@ -1,22 +1,21 @@
 """Read checkpoints of any origin, safely, and load them into models."""
 
-import io
 import json
-import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
-from urllib.parse import urlparse
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
-from mmengine.dist import get_dist_info
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
 
-from ..compat import mmengine_checkpoint_types
 from .layouts import layout_of
+from .torch_file import read_pickle, read_zip
+from .unpickler import UnsafeContentError
 
 # In a folder written by transformers, in the order of preference.
 FOLDER_FILES = (
@@ -25,46 +24,42 @@ FOLDER_FILES = (
     'pytorch_model.bin',
     'pytorch_model.bin.index.json',
 )
-# What detectron2's pickles of arrays and tensors are made of, nothing that
-# could do harm.
-_PICKLED = {
-    ('collections', 'OrderedDict'),
-    ('numpy', 'dtype'),
-    ('numpy', 'ndarray'),
-    ('numpy.core.multiarray', '_reconstruct'),
-    ('numpy.core.multiarray', 'scalar'),
-    ('numpy._core.multiarray', '_reconstruct'),
-    ('numpy._core.multiarray', 'scalar'),
-    ('numpy.core.numeric', '_frombuffer'),
-    ('numpy._core.numeric', '_frombuffer'),
-    ('_codecs', 'encode'),
-    ('torch._utils', '_rebuild_tensor_v2'),
-    ('torch._utils', '_rebuild_parameter'),
-}
+
+NUMBERS = (np.ndarray, np.generic)
+
+
+class CheckpointError(ValueError):
+    """A file cannot be used as a checkpoint; the message names it."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no such file; the message names it."""
 
 
 def read_checkpoint(
-    path: str | PathLike, map_location=None, trust_pickle: bool = False
+    path: str | PathLike, map_location: Any = None, trust_pickle: bool = False
 ) -> dict:
     """Read a checkpoint: ours, of the reference, or of transformers.
 
-    What the file is follows from its content, not from its name. Names of
-    classes that a file gives are kept as metadata of the state dict.
+    The content decides what a file is, not its name. Class names that come
+    with the file become metadata of the state dict. The text of a config in
+    the file is left out, since mmengine would run it.
 
     Args:
         path (str | PathLike): A ``.pth``, ``.pkl`` or ``.safetensors`` file,
             or a folder that transformers wrote.
-        map_location: Device of the tensors, as for ``torch.load``.
+        map_location: Device of the tensors, as for ``torch.load``; by default
+            the CPU.
         trust_pickle (bool): Unpickle whatever the file holds. Such a file can
             run any program: only for files of known origin.
 
     Returns:
-        dict: What the file holds. If these are the weights of a OneFormer,
-        they are under ``'state_dict'``, with the names of the file.
+        dict: Content of the file. The weights of a OneFormer are under
+        ``'state_dict'``, with the names of the file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is incomplete, no checkpoint, or would run code.
+        CheckpointNotFoundError: If there is no such file.
+        CheckpointError: If it is damaged, no checkpoint, or would run code.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -72,17 +67,17 @@ def read_checkpoint(
     elif path.is_file():
         file = path
     else:
-        raise FileNotFoundError(f'Checkpoint {path} does not exist.')
+        raise CheckpointNotFoundError(f'Checkpoint {path} does not exist.')
     if file.name.endswith('.index.json'):
         content = {}
-        shards = json.loads(file.read_text())['weight_map'].values()
-        for shard in sorted(set(shards)):
-            content |= _read_file(file.parent / shard, map_location, False)
+        for shard in _shards(file):
+            content |= _read_file(shard, map_location, trust_pickle)
     else:
         content = _read_file(file, map_location, trust_pickle)
     content = _unwrap(content)
+    _leave_out_configs(content)
     if 'state_dict' in content:
-        _annotate(content, path, _class_names(content, file.parent))
+        _annotate(content, path, file)
     return content
 
 
@@ -90,67 +85,116 @@ def find_weights(folder: Path) -> Path:
     """Return the file in a folder of transformers that holds the weights.
 
     Raises:
-        FileNotFoundError: If there is none.
+        CheckpointNotFoundError: If there is none.
     """
     for name in FOLDER_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(
+    raise CheckpointNotFoundError(
         f'{folder} holds no weights: expected one of '
         f'{", ".join(FOLDER_FILES)}. Give the folder that save_pretrained '
         'wrote, or a checkpoint file.'
     )
 
 
-def _read_file(path: Path, map_location, trust_pickle: bool) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'{path} does not exist, but the index beside it names it: '
-            'download the folder again.'
+def _shards(index: Path) -> list[Path]:
+    """Return the files that an index names, all of them in its folder."""
+    table = _read_json(index).get('weight_map')
+    if (
+        not isinstance(table, dict)
+        or not table
+        or not all(isinstance(name, str) for name in table.values())
+    ):
+        raise CheckpointError(
+            f'{index}: expected a weight_map that names a file for each '
+            'tensor. Download the folder again.'
         )
-    with path.open('rb') as file:
-        start = file.read(512)
+    folder = index.parent.resolve()
+    # In the cache of the Hub, files are links to blobs beside the snapshots.
+    in_cache = folder.parent.name == 'snapshots'
+    root = folder.parent.parent if in_cache else folder
+    shards = []
+    for name in sorted(set(table.values())):
+        shard = index.parent / name
+        if (
+            not name
+            or PurePath(name).name != name
+            or not (shard.resolve().is_relative_to(root))
+        ):
+            raise CheckpointError(
+                f'{index} names {name!r}, which is outside its folder: '
+                'expected file names only. Do not use this folder if you do '
+                'not know its origin.'
+            )
+        if not shard.is_file():
+            raise CheckpointNotFoundError(
+                f'{shard} does not exist, but {index} names it: download the '
+                'folder again.'
+            )
+        shards.append(shard)
+    return shards
+
+
+def _read_json(path: Path) -> dict:
     try:
-        if trust_pickle and start[8:9] != b'{':
-            content = _load_trusted(path, map_location)
-        elif start.startswith(b'PK'):
-            content = _load_torch(path, map_location)
-        elif start[8:9] == b'{':
-            content = _load_safetensors(path, map_location)
-        elif start.startswith(b'\x80'):
-            content = _load_pickle(path, map_location)
-        else:
-            raise ValueError(_what_else(start))
-    except pickle.UnpicklingError as error:
-        if 'truncated' in str(error):
-            raise _unreadable(path, error) from error
-        raise ValueError(
-            f'{path} was not read, since it holds more than weights and would '
-            'run code to restore it. If you trust its origin: python '
-            'tools/model_converters/convert_checkpoint.py --trust-pickle '
-            f'{path} OUT.pth. ({_first_line(error)})'
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f'{path} is not valid JSON: {_first_line(error)}. Download the '
+            'folder again.'
         ) from error
-    except (
-        EOFError,
-        IndexError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise _unreadable(path, error) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f'{path}: expected a JSON object, got '
+            f'{type(content).__name__}. Download the folder again.'
+        )
+    return content
+
+
+def _read_file(path: Path, map_location: Any, trust_pickle: bool) -> dict:
+    with path.open('rb') as file:
+        return _read_open_file(path, file, map_location, trust_pickle)
+
+
+def _read_open_file(
+    path: Path, file: BinaryIO, map_location: Any, trust_pickle: bool
+) -> dict:
+    try:
+        content = _content(path, file, map_location, trust_pickle)
+    except UnsafeContentError as error:
+        raise CheckpointError(
+            f'{path} was not read, since it holds more than weights and could '
+            f'run code. {_first_line(error)}. If you trust its origin: python '
+            'tools/model_converters/convert_checkpoint.py --trust-pickle '
+            f'{path} OUT.pth'
+        ) from error
+    except Exception as error:  # a damaged file may raise anything
+        raise CheckpointError(
+            f'{path} ({path.stat().st_size} bytes) cannot be read as a '
+            f'checkpoint: {_first_line(error)}. Is the download complete?'
+        ) from error
     if not isinstance(content, Mapping):
-        raise ValueError(
+        raise CheckpointError(
             f'{path} is not a checkpoint: expected a dict of weights, got '
             f'{type(content).__name__}.'
         )
     return content
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f'{path} ({path.stat().st_size} bytes) cannot be read as a '
-        f'checkpoint: {_first_line(error)}. Is the download complete?'
-    )
+def _content(
+    path: Path, file: BinaryIO, map_location: Any, trust_pickle: bool
+) -> Any:
+    start = file.read(512)
+    file.seek(0)
+    if start[8:9] == b'{':
+        return _read_safetensors(path, map_location)
+    if trust_pickle:
+        return _with_tensors(_read_trusted(path, map_location))
+    if start.startswith(b'PK'):
+        return read_zip(file, map_location)
+    if start.startswith(b'\x80'):
+        return _with_tensors(read_pickle(file, map_location))
+    raise ValueError(_what_else(start))
 
 
 def _what_else(start: bytes) -> str:
@@ -163,12 +207,7 @@ def _what_else(start: bytes) -> str:
     return 'it is neither a file of PyTorch, safetensors nor a pickle'
 
 
-def _load_torch(path: Path | io.BytesIO, map_location) -> dict:
-    with torch.serialization.safe_globals(mmengine_checkpoint_types()):
-        return torch.load(path, map_location=map_location, weights_only=True)
-
-
-def _load_trusted(path: Path, map_location) -> dict:
+def _read_trusted(path: Path, map_location: Any) -> Any:
     try:
         return torch.load(path, map_location=map_location, weights_only=False)
     except RuntimeError:  # not written by torch.save
@@ -176,98 +215,126 @@ def _load_trusted(path: Path, map_location) -> dict:
             return pickle.load(file)
 
 
-def _load_safetensors(path: Path, map_location) -> dict:
-    from safetensors import SafetensorError
+def _read_safetensors(path: Path, map_location: Any) -> dict:
     from safetensors.torch import load_file
 
-    try:
-        return load_file(path, device=str(map_location or 'cpu'))
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+    return load_file(path, device=str(map_location or 'cpu'))
 
 
-def _load_pickle(path: Path, map_location) -> dict:
-    """Load a file that PyTorch before 1.6 or detectron2 wrote."""
-    with path.open('rb') as file:
-        content = _Unpickler(file, encoding='latin1').load()
-    if not isinstance(content, dict):  # the magic number of PyTorch
-        return _load_torch(path, map_location)
-    weights = content.get('model', content)
-    tensors = {name: torch.as_tensor(value) for name, value in weights.items()}
-    return dict(content, model=tensors) if 'model' in content else tensors
+def _with_tensors(content: Any) -> Any:
+    """Turn the arrays of a pickle of detectron2 into tensors."""
+    weights = content.get('model') if isinstance(content, dict) else None
+    if isinstance(weights, dict):
+        return dict(content, model=_with_tensors(weights))
+    if not isinstance(content, dict) or not any(
+        isinstance(value, np.ndarray) for value in content.values()
+    ):
+        return content
+    return {
+        name: torch.as_tensor(value) if isinstance(value, NUMBERS) else value
+        for name, value in content.items()
+    }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Unpickles arrays and tensors, and nothing that could run code."""
-
-    def find_class(self, module: str, name: str):
-        if (module, name) == ('torch.storage', '_load_from_bytes'):
-            return lambda content: _load_torch(io.BytesIO(content), 'cpu')
-        if (module, name) not in _PICKLED:
-            raise pickle.UnpicklingError(f'It asks for {module}.{name}.')
-        return super().find_class(module, name)
-
-
-def _unwrap(content: dict) -> dict:
+def _unwrap(content: Mapping) -> dict:
     """Bring the weights of a OneFormer under ``'state_dict'``."""
     if 'state_dict' in content:
         return dict(content)
     weights = content.get('model', content)
     if isinstance(weights, Mapping) and layout_of(weights):
         return dict(state_dict=weights)
-    return content
+    return dict(content)
 
 
-def _class_names(content: dict, folder: Path) -> tuple[str, ...] | None:
-    """Return the class names that a checkpoint comes with, in label order."""
-    meta = (content.get('meta') or {}).get('dataset_meta') or {}
-    if meta.get('classes'):
-        return tuple(meta['classes'])
-    config = folder / 'config.json'
-    if layout_of(content['state_dict']) != 'transformers' or (
-        not config.is_file()
+def _leave_out_configs(content: dict) -> None:
+    """Remove the text of configs, which are programs in Python.
+
+    mmengine runs ``meta['config']`` when training is resumed; its inferencer
+    runs the others where it is given weights without a config.
+    """
+    meta = content.get('meta')
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+        meta.pop('cfg', None)
+    messages = content.get('message_hub')
+    if isinstance(messages, dict) and isinstance(
+        messages.get('runtime_info'), dict
     ):
-        return None
-    names = json.loads(config.read_text()).get('id2label') or {}
-    return tuple(names[key] for key in sorted(names, key=int)) or None
+        messages['runtime_info'].pop('cfg', None)
 
 
-def _annotate(
-    content: dict, path: Path, classes: tuple[str, ...] | None
-) -> None:
-    """Note in the state dict what the model it is loaded into will ask."""
+def _annotate(content: dict, path: Path, file: Path) -> None:
+    """Note in the state dict what the model that loads it needs to know."""
     weights = content['state_dict']
+    if not isinstance(weights, Mapping):
+        raise CheckpointError(
+            f'{path}: expected a dict of weights under state_dict, got '
+            f'{type(weights).__name__}.'
+        )
     metadata = OrderedDict(getattr(weights, '_metadata', {}))
-    metadata[''] = dict(
-        metadata.get('', {}),
-        source=str(path),
-        classes=classes,
-        tasks=(content.get('meta') or {}).get('tasks'),
-    )
+    metadata[''] = dict(metadata.get('', {}), source=str(path))
+    if layout := layout_of(weights):
+        _check_entries(weights, path)
+        meta = _section(content, 'meta', path)
+        classes = _names(_section(meta, 'dataset_meta', path), 'classes', path)
+        config = file.parent / 'config.json'
+        if not classes and layout == 'transformers' and config.is_file():
+            classes = _names_of_labels(config)
+        tasks = _names(meta, 'tasks', path)
+        metadata[''].update(classes=classes or None, tasks=tasks or None)
     content['state_dict'] = OrderedDict(weights)
     content['state_dict']._metadata = metadata
 
 
-@CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(filename: str, map_location=None) -> dict:
-    """Read what mmengine is given as a local path; see the above."""
-    return read_checkpoint(filename, map_location)
+def _check_entries(weights: Mapping, path: Path) -> None:
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            subject = name if isinstance(name, str) else 'another key'
+            raise CheckpointError(
+                f'{path}: expected tensors under names, got a '
+                f'{type(value).__name__} under {subject}.'
+            )
 
 
-@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
-def load_from_http(filename: str, map_location=None) -> dict:
-    """Download a checkpoint once, and read it as a local one."""
-    target = Path(torch.hub.get_dir(), 'checkpoints')
-    target /= os.path.basename(urlparse(filename).path)
-    rank, world_size = get_dist_info()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if rank == 0 and not target.is_file():
-        torch.hub.download_url_to_file(filename, str(target))
-    if world_size > 1:
-        torch.distributed.barrier()
-    if not target.is_file():  # on another node
-        torch.hub.download_url_to_file(filename, str(target))
-    return read_checkpoint(target, map_location)
+def _section(content: Mapping, key: str, path: Path) -> Mapping:
+    section = content.get(key)
+    if section is not None and not isinstance(section, Mapping):
+        raise CheckpointError(
+            f'{path}: expected a dict under {key}, got '
+            f'{type(section).__name__}.'
+        )
+    return section or {}
+
+
+def _names(section: Mapping, key: str, path: Path) -> tuple[str, ...]:
+    names = section.get(key)
+    if names is None:
+        names = ()
+    if not isinstance(names, (list, tuple)) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise CheckpointError(
+            f'{path}: expected a list of names under {key}, got '
+            f'{type(names).__name__}.'
+        )
+    return tuple(names)
+
+
+def _names_of_labels(config: Path) -> tuple[str, ...]:
+    """Return class names in the order of labels, as transformers has them."""
+    names = _read_json(config).get('id2label')
+    if names is None:
+        return ()
+    if not isinstance(names, dict) or set(names) != set(
+        map(str, range(len(names)))
+    ):
+        raise CheckpointError(
+            f'{config}: expected id2label to name the classes of labels 0 to '
+            'N - 1. Mend the file, or give checkpoint_classes in the model '
+            'config and remove id2label.'
+        )
+    ordered = [names[str(label)] for label in range(len(names))]
+    return _names(dict(id2label=ordered), 'id2label', config)
 
 
 def load_weights(model: nn.Module, path: str) -> dict:
@@ -281,7 +348,8 @@ def load_weights(model: nn.Module, path: str) -> dict:
         dict: The content of the checkpoint.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        CheckpointNotFoundError: If there is no such file.
+        CheckpointError: If the file cannot be read.
         ValueError: If the weights belong to another model. The message says
             what is missing, left over or of another shape.
     """

@@ -237,7 +237,7 @@ def from_reference(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ``DiNAT``.
 
     Raises:
-        ValueError: If there are entries of another model, or some lack.
+        ValueError: If there are entries of another model, or missing ones.
     """
     return convert(state_dict, TABLE)
 

@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ...compat import has_compiled_ops
+from ...mmcv_ops import has_compiled_ops
 from .deformable_sampling import Levels, sample_grid, sample_rows
 from .dropout import Dropout
 
