@@ -1,7 +1,7 @@
 """A tiny OneFormer, pretrained backbone, COCO classes: to try things out.
 
 Train: python tools/train.py configs/oneformer_effnet-lite0_coco.py
-Ours: overfits two pictures, see docs/results.md; not trained on COCO.
+Ours: overfits two images, see docs/results.md; not trained on COCO.
 """
 
 _base_ = [

@@ -12,7 +12,9 @@ from tests.rounding import assert_same_values
 
 TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / 'docs' / 'fidelity.md').read_text()
-ROWS = re.findall(r'^\| (\d+) \|(.*)\|$', PAGE, re.MULTILINE)
+ENTRIES = re.findall(
+    r'^### (\d+)\. (.*?)(?=^##)', PAGE, re.MULTILINE | re.DOTALL
+)
 NAMED = sorted(set(re.findall(r'`(\S+\.py)::(\w+)`', PAGE)))
 
 
@@ -22,12 +24,17 @@ def model():
 
 
 def test_all_forty_surprises_have_a_decision_and_a_proof():
-    assert [int(number) for number, _ in ROWS] == list(range(1, 41))
-    for number, row in ROWS:
-        *_, decision, where, proof = (cell.strip() for cell in row.split('|'))
-        assert decision, number
-        assert '.py' in proof or proof.startswith('no test: '), number
-        assert where or number == '40'
+    assert [int(number) for number, _ in ENTRIES] == list(range(1, 41))
+    for number, entry in ENTRIES:
+        assert re.search(r'^\*\*Reference\.\*\* \S', entry, re.MULTILINE), (
+            number
+        )
+        assert re.search(r'^\*\*Here\.\*\* \S', entry, re.MULTILINE), number
+        (proof,) = re.findall(
+            r'^- Tests: (.*)', entry, re.DOTALL | re.MULTILINE
+        )
+        assert '.py' in proof or proof.startswith('none, '), number
+        assert '- Code: ' in entry or number == '40'
 
 
 def test_every_test_named_on_the_page_exists():

@@ -1,7 +1,7 @@
 """Cityscapes panoptic: 8 things, 11 stuff.
 
 Training: short side 512 to 2048, crop of 1024 x 512 (width x height), colour
-jitter. Test: 2048 x 1024, the size of the pictures.
+jitter. Test: 2048 x 1024, the size of the images.
 """
 
 _base_ = './panoptic.py'

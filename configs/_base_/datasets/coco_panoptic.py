@@ -1,6 +1,6 @@
 """COCO 2017 panoptic: 80 things, 53 stuff.
 
-Training: large-scale jitter to 1024 x 1024, pictures without any thing left
+Training: large-scale jitter to 1024 x 1024, images without any thing left
 out. Test: short side 800, long side at most 1333. All ground truth, also of
 AP and mIoU, comes from the panoptic annotation.
 """

@@ -1,4 +1,4 @@
-"""Any folder in the COCO panoptic layout, pictures brought to 128 pixels.
+"""Any folder in the COCO panoptic layout, images resized to 128 pixels.
 
 The class names are read from the annotations; tools/demo.py puts them here.
 """

@@ -1,7 +1,7 @@
 """Semantic test-time augmentation for ADE20K at 512: 6 scales x 2 flips.
 
 Run: python tools/test.py CONFIG CHECKPOINT --tta
-As published, the scales start from the picture that the test pipeline has
+As published, the scales start from the image that the test pipeline has
 resized: its pixels are resampled twice, as 8-bit integers.
 """
 
