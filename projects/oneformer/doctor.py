@@ -108,7 +108,7 @@ def _project() -> Iterator[str | Problem]:
             # Python has passed over its parts on the way to this command.
             importlib.reload(sys.modules[__package__])
             attention = importlib.import_module(
-                f'{__package__}.models.deformable_attention'
+                f'{__package__}.models.layers.deformable_backends'
             )
     except StackError as error:
         yield from error.problems

@@ -89,7 +89,6 @@ model = dict(
         ),
         transformer_decoder=dict(
             num_layers=9,
-            return_intermediate=True,
             layer_cfg=dict(
                 self_attn_cfg=dict(
                     embed_dims=width,
