@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from projects.oneformer.models.backbones import neighborhood_attention as na
 from projects.oneformer.models.layers.backends import Conditions
@@ -307,3 +308,14 @@ def test_a_table_of_another_kernel_is_refused():
     bias = torch.zeros(2, 13, 13)
     with pytest.raises(ValueError, match=r'\(2, 5, 5\).*got \(2, 13, 13\)'):
         na.neighborhood_attention(query, key, value, bias, 3)
+
+
+def test_a_run_on_fake_tensors_leaves_the_next_one_intact():
+    na._tile_places.cache_clear()
+    inputs = make_inputs((9, 9), (9, 9), 3)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fake = na.neighborhood_attention(*inputs, 3)
+    assert isinstance(fake, FakeTensor)
+    torch.testing.assert_close(
+        na.neighborhood_attention(*inputs, 3), oracle.attend(*inputs, 3, 1)
+    )

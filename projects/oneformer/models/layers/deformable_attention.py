@@ -20,7 +20,7 @@ class DeformableAttention(MultiScaleDeformableAttention):
 
     Args:
         backend (str): ``'auto'``, ``'mmcv'``, ``'triton'``,
-            ``'grid_sample'`` or ``'pytorch'``; see docs/deformable_attention.md.
+            ``'grid_sample'`` or ``'pytorch'``.
         **options: Of mmcv's module, with ``batch_first=True``.
 
     Raises:
