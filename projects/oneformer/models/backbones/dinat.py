@@ -153,7 +153,7 @@ class PatchEmbed(nn.Module):
 
 
 class Level(nn.Module):
-    """Blocks at one resolution, and what leads to the next one, if any."""
+    """Blocks at one resolution, and the downsampling to the next, if any."""
 
     def __init__(self, blocks: list[nn.Module], width: int | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention, computed by what suits the device."""
+"""Multi-scale deformable attention on the backend that suits the device."""
 
 import torch
 from mmcv.ops import MultiScaleDeformableAttention
