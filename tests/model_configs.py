@@ -92,7 +92,6 @@ def tiny_model(
             ),
             transformer_decoder=dict(
                 num_layers=9,
-                return_intermediate=True,
                 layer_cfg=dict(
                     self_attn_cfg=dict(attention, dropout=0.0),
                     cross_attn_cfg=dict(attention, dropout=0.0),

@@ -109,7 +109,7 @@ def _project() -> Iterator[str | Problem]:
             # Its parts were not imported when Python started this command.
             importlib.reload(sys.modules[__package__])
             attention = importlib.import_module(
-                f'{__package__}.models.layers.deformable_attention'
+                f'{__package__}.models.layers.deformable_backends'
             )
     except StackError as error:
         yield from error.problems

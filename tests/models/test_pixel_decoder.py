@@ -14,7 +14,7 @@ from projects.oneformer.models import (
     DeformableAttention,
     OneFormerPixelDecoder,
 )
-from projects.oneformer.models.pixel_decoder import KEPT_SIZES
+from projects.oneformer.models.pixel_decoder import make_geometry
 from tests.model_configs import WIDTH, randomise, tiny_model
 
 CHANNELS = (16, 32, 64, 128)
@@ -33,13 +33,9 @@ class Operators(TorchDispatchMode):
 
 
 def config(**options) -> ConfigDict:
-    return ConfigDict(
-        copy.deepcopy(tiny_model().panoptic_head.pixel_decoder),
-        in_channels=CHANNELS,
-        feat_channels=WIDTH,
-        out_channels=WIDTH,
-        **options,
-    )
+    plain = copy.deepcopy(tiny_model().panoptic_head.pixel_decoder)
+    plain.update(in_channels=CHANNELS, feat_channels=WIDTH, out_channels=WIDTH)
+    return ConfigDict(dict(plain, **options))
 
 
 def build(**options) -> OneFormerPixelDecoder:
@@ -100,7 +96,8 @@ def test_half_precision_features_are_decoded_in_float32(pixel_decoder):
 
 def test_every_layer_has_our_attention_with_its_dropout():
     cfg = tiny_model(dropout=0.1).panoptic_head.pixel_decoder
-    module = MODELS.build(ConfigDict(cfg, in_channels=CHANNELS))
+    cfg = ConfigDict(cfg, in_channels=CHANNELS, feat_channels=WIDTH)
+    module = MODELS.build(cfg)
     for layer in module.encoder.layers:
         assert type(layer.self_attn) is DeformableAttention
         assert layer.self_attn.dropout.p == 0.1
@@ -126,27 +123,19 @@ def test_it_agrees_with_the_pixel_decoder_of_mmdet(pixel_decoder):
         torch.testing.assert_close(level, expected, atol=1e-5, rtol=1e-5)
 
 
-@torch.no_grad()
-def test_with_follow_autocast_it_computes_in_half_precision(pixel_decoder):
-    feats = make_feats()
-    follower = build(follow_autocast=True)
-    exact = flattened(pixel_decoder(feats))
-    for ours, expected in zip(flattened(follower(feats)), exact, strict=True):
-        assert ours.equal(expected)  # as there is no autocast
-    with torch.autocast('cpu', torch.bfloat16):
-        half = flattened(follower([feat.bfloat16() for feat in feats]))
-    for ours, expected in zip(half, exact, strict=True):
-        assert ours.dtype == torch.float32
-        error = (ours - expected).norm() / expected.norm()
-        # Bfloat16 rounds by 4e-3, float32 by 6e-8.
-        assert 1e-4 < error < 0.02
+def test_another_positional_encoding_is_refused():
+    own = dict(num_feats=WIDTH // 2, normalize=True)
+    build(positional_encoding=own)
+    build(positional_encoding=None)
+    with pytest.raises(ValueError, match=f'num_feats.*{WIDTH // 2}.*got'):
+        build(positional_encoding=dict(own, normalize=False))
 
 
 def test_the_backend_of_the_attention_is_an_option():
     module = build(attention_backend='grid_sample')
     for layer in module.encoder.layers:
         assert layer.self_attn.backend == 'grid_sample'
-    with pytest.raises(ValueError, match="got 'fastest'"):
+    with pytest.raises(ValueError, match="no backend 'fastest'"):
         build(attention_backend='fastest')
 
 
@@ -170,27 +159,8 @@ def test_it_never_waits_for_the_device(pixel_decoder):
     }
 
 
-@torch.no_grad()
-def test_what_depends_on_the_sizes_alone_is_kept_for_the_last_few(
-    pixel_decoder,
-):
-    sizes = [((1, n), (2, 2 * n), (4, 4 * n)) for n in range(1, 9)]
-    cpu = torch.device('cpu')
-    first = pixel_decoder.geometry(sizes[0], cpu)
-    assert pixel_decoder.geometry(sizes[0], cpu) is first
-    for size in sizes[1:KEPT_SIZES]:
-        pixel_decoder.geometry(size, cpu)
-    assert pixel_decoder.geometry(sizes[0], cpu) is first  # used just now
-    pixel_decoder.geometry(sizes[KEPT_SIZES], cpu)
-    assert pixel_decoder.geometry(sizes[0], cpu) is first
-    for size in sizes:
-        pixel_decoder.geometry(size, cpu)
-    assert pixel_decoder.geometry(sizes[0], cpu) is not first
-    assert not pixel_decoder.geometry(sizes[0], cpu).positions.requires_grad
-
-
-def test_every_token_refers_to_its_own_centre(pixel_decoder):
-    geometry = pixel_decoder.geometry(((1, 2), (2, 1)), torch.device('cpu'))
+def test_every_token_refers_to_its_own_centre():
+    geometry = make_geometry(((1, 2), (2, 1)), WIDTH, torch.device('cpu'))
     assert geometry.reference_points.shape == (1, 4, 1, 2)
     assert geometry.reference_points.flatten(0, 2).tolist() == [
         [0.25, 0.5],

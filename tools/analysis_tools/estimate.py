@@ -1,7 +1,7 @@
 """Estimate memory and time of a training before it starts.
 
 Counts the parameters of a config, measures the activations of training steps
-on small pictures with the events of PyTorch's CPU allocator and extrapolates
+on small images with the events of PyTorch's CPU allocator and extrapolates
 them linearly in pixels, and counts the arithmetic in the same way. Each line
 says whether its number is counted, measured, extrapolated or assumed.
 
@@ -28,7 +28,7 @@ GIB = 2**30
 
 
 class Crop(NamedTuple):
-    """What a training step on one picture takes."""
+    """What a training step on one image takes."""
 
     pixels: int
     activations: int  # bytes
@@ -62,17 +62,17 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config')
     parser.add_argument(
-        '--batch-size', type=int, help='pictures per GPU; default: the config'
+        '--batch-size', type=int, help='images per GPU; default: the config'
     )
     parser.add_argument(
         '--size',
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='of the training pictures; default: found in the pipeline',
+        help='of the training images; default: found in the pipeline',
     )
     parser.add_argument(
-        '--objects', type=int, default=30, help='objects per picture'
+        '--objects', type=int, default=30, help='objects per image'
     )
     parser.add_argument(
         '--amp',
@@ -86,7 +86,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         nargs=2,
         default=[128, 256],
         metavar='SIDE',
-        help='sides of the two small pictures that are measured',
+        help='sides of the two small images that are measured',
     )
     add_config_options(parser)
     options = parser.parse_args(args)
@@ -143,39 +143,21 @@ def build(config):
             'The config has no model.train_cfg, so nothing can be trained.'
         )
     cfg.backbone.init_cfg = None
-    model = MODELS.build(cfg).train()
-    keep_as_a_gpu_does(model)
-    return model
-
-
-def keep_as_a_gpu_does(model) -> None:
-    """Let a model on a CPU keep what a GPU keeps for the gradient.
-
-    A CPU keeps less, and this estimate is for GPUs.
-    """
-    from mmdet.models.backbones.swin import WindowMSA
-
-    from projects.oneformer.models.layers.feed_forward import FeedForward
-
-    for part in model.modules():
-        if isinstance(part, WindowMSA):
-            part.__class__ = WindowMSA
-        if isinstance(part, FeedForward):
-            part.kept_bytes = sys.maxsize
+    return MODELS.build(cfg).train()
 
 
 def measure(model, side: int, objects: int) -> Crop:
-    """Measure training steps on a square picture with some objects."""
+    """Measure training steps on a square image with some objects."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    picture, sample = training_picture(model, side, objects)
+    image, sample = training_image(model, side, objects)
 
     def step() -> None:
         forward().backward()
         model.zero_grad()
 
     def forward():
-        return sum(model.loss(picture, [sample]).values())
+        return sum(model.loss(image, [sample]).values())
 
     step()  # builds what is built once
     with FlopCounterMode(display=False) as counter:
@@ -183,8 +165,8 @@ def measure(model, side: int, objects: int) -> Crop:
     return Crop(side**2, peak_activations(step), counter.get_total_flops())
 
 
-def training_picture(model, side: int, objects: int) -> tuple:
-    """Draw a picture and its objects, at most half of it each."""
+def training_image(model, side: int, objects: int) -> tuple:
+    """Draw a image and its objects, at most half of it each."""
     import numpy as np
     import torch
     from mmdet.structures import DetDataSample
@@ -244,7 +226,7 @@ def extrapolate(small: float, large: float, pixels: tuple, wanted: int) -> int:
     Args:
         small (float): At ``pixels[0]``.
         large (float): At ``pixels[1]``.
-        pixels (tuple[int, int]): Of the measured pictures.
+        pixels (tuple[int, int]): Of the measured images.
         wanted (int): Pixels to continue to.
     """
     slope = (large - small) / (pixels[1] - pixels[0])
@@ -280,10 +262,10 @@ def estimate(
     Args:
         config (Config): Of the training.
         batch_size (int): Pictures.
-        size (tuple[int, int]): Height and width of the pictures.
-        objects (int): Objects of each picture.
+        size (tuple[int, int]): Height and width of the images.
+        objects (int): Objects of each image.
         amp (bool): With half precision.
-        crops (tuple[int, int]): Sides of the pictures that are measured.
+        crops (tuple[int, int]): Sides of the images that are measured.
     """
     model = build(config)
     counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
@@ -382,7 +364,7 @@ def main(args: list[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(str(error))
     print(
-        f'{osp.basename(options.config)}: {batch_size} pictures of {size[0]} '
+        f'{osp.basename(options.config)}: {batch_size} images of {size[0]} '
         f'x {size[1]} with {options.objects} objects each\n'
     )
     print(table(result, options.amp, options.card, options.crops))

@@ -12,8 +12,7 @@ from torch import Tensor
 from ..metainfo import read_metainfo
 from ..tasks import RESULT_FIELDS, TASKS, read_tasks
 from ..weights.fitting import load_hook
-from .layers.feed_forward import use_lean_feed_forward
-from .layers.window_attention import use_lean_window_attention
+from .layers.lean import use_lean_layers
 from .losses.non_finite import NonFiniteError, NonFiniteGuard
 from .oneformer_head import PixelFeatures, mask_logits
 
@@ -48,6 +47,10 @@ class OneFormer(BaseDetector):
             :meth:`compile_parts`.
         max_non_finite (int): Batches in a row that training skips because
             something in them is NaN or infinite. One more ends it.
+        lean (bool): Whether feed-forward networks and windows of Swin
+            recompute a part of their activations in the backward pass. By
+            default they do: training needs two thirds of the memory, with
+            the same results.
         neck (dict, optional): Config of a neck between backbone and head.
         data_preprocessor (dict, optional): Config of the preprocessor.
         init_cfg (dict, optional): Initialization config.
@@ -70,6 +73,7 @@ class OneFormer(BaseDetector):
         checkpoint_classes: Sequence[str] | None = None,
         compile: bool | dict = False,
         max_non_finite: int = 10,
+        lean: bool = True,
         neck: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -84,8 +88,6 @@ class OneFormer(BaseDetector):
         self.tasks = read_tasks(test_cfg.pop('tasks', TASKS))
 
         self.backbone = MODELS.build(backbone)
-        use_lean_feed_forward(self.backbone)
-        use_lean_window_attention(self.backbone)
         if neck is not None:
             self.neck = MODELS.build(neck)
         self.panoptic_head = MODELS.build(
@@ -107,6 +109,8 @@ class OneFormer(BaseDetector):
         self._backbone_is_set = False
         # Weights of any known layout, see weights/fitting.py.
         self.register_load_state_dict_pre_hook(load_hook)
+        if lean:
+            use_lean_layers(self)
         if compile is not False:
             self.compile_parts(**({} if compile is True else compile))
 

@@ -1,6 +1,5 @@
 """The pixel decoder: Mask2Former's, in float32, with dropout."""
 
-from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
@@ -12,10 +11,8 @@ from torch.nn import functional as F
 from .layers import recompute
 from .layers.deformable_attention import DeformableAttention
 from .layers.deformable_sampling import Levels
-from .layers.feed_forward import use_lean_feed_forward
-
-# Pictures of one data set come in few sizes at a time.
-KEPT_SIZES = 4
+from .layers.positions import sine_positions_of_size
+from .layers.tensor_cache import cache_tensors
 
 
 class Geometry(NamedTuple):
@@ -31,42 +28,49 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
     """Deformable pixel decoder of Mask2Former as OneFormer trains it.
 
     Parameters and their names are those of mmdet's
-    ``MSDeformAttnPixelDecoder``. It differs in what it computes with: in
-    float32 whatever the autocast, matrices start xavier-uniform, and the
-    deformable attention runs on any device. It also computes differently:
-    no position is padding, so none is masked, and encodings and reference
-    points are kept for the last few sizes.
+    ``MSDeformAttnPixelDecoder``, and so are the results. Unlike it, this one
+    computes in float32 under any autocast, initialises matrices
+    xavier-uniform, samples by a backend chosen at run time, masks no padding,
+    and caches positions and reference points.
 
     Args:
         encoder (dict): Config of the encoder, as of mmdet's class.
         attention_backend (str): Of the deformable attention: ``'auto'``,
             ``'mmcv'``, ``'triton'``, ``'grid_sample'`` or ``'pytorch'``.
-        follow_autocast (bool): Compute what the surrounding autocast says
-            in half precision rather than all in float32, as the reference
-            does. The points that the attention samples remain float32, and
-            so do the results.
+        positional_encoding (dict, optional): Part of mmdet's interface. The
+            model has one encoding,
+            ``dict(num_feats=feat_channels // 2, normalize=True)``.
         with_cp (bool): Recompute the layers of the encoder in the backward
             pass, for memory.
         **kwargs: Other arguments of ``MSDeformAttnPixelDecoder``.
+
+    Raises:
+        ValueError: If there is no such backend, or ``positional_encoding``
+            is another one.
     """
 
     def __init__(
         self,
         encoder: dict,
         attention_backend: str = 'auto',
-        follow_autocast: bool = False,
+        positional_encoding: dict | None = None,
         with_cp: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(encoder=encoder, **kwargs)
+        self.channels = self.level_encoding.embedding_dim
+        expected = dict(num_feats=self.channels // 2, normalize=True)
+        if positional_encoding not in (None, expected):
+            raise ValueError(
+                f'Expected positional_encoding={expected} of the pixel '
+                f'decoder, got {positional_encoding}: leave it out.'
+            )
+        del self.postional_encoding  # mmdet's, spelled so
         for layer in self.encoder.layers:
             layer.self_attn = DeformableAttention(
                 backend=attention_backend, **layer.self_attn_cfg
             )
-        use_lean_feed_forward(self.encoder)
         self.with_cp = with_cp
-        self.follow_autocast = follow_autocast
-        self._geometries: OrderedDict[tuple, Geometry] = OrderedDict()
 
     def init_weights(self) -> None:
         """Initialise as the reference does."""
@@ -89,34 +93,26 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             the memories at 1/32, 1/16 and 1/8, each (B, C, H_i, W_i), all
             float32.
         """
-        if self.follow_autocast:
-            return self.decode(feats)
         with torch.autocast(feats[0].device.type, enabled=False):
-            return self.decode([feat.float() for feat in feats])
+            coarse_first = [feat.float() for feat in feats[::-1]]
+            maps = self.attend(coarse_first[: self.num_encoder_levels])
+            for feat, lateral, merge in zip(
+                coarse_first[self.num_encoder_levels :],
+                self.lateral_convs,
+                self.output_convs,
+                strict=True,
+            ):
+                side = lateral(channels_last(feat))
+                above = F.interpolate(
+                    channels_last(maps[-1]),
+                    side.shape[-2:],
+                    mode='bilinear',
+                    align_corners=False,
+                )
+                maps.append(merge(side + above))
+            return self.mask_feature(maps[-1]), maps[: self.num_outs]
 
-    def decode(self, feats: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Do what :meth:`forward` says, in the precision that it set."""
-        coarse_first = feats[::-1]
-        maps = self.encode(coarse_first[: self.num_encoder_levels])
-        for feat, lateral, merge in zip(
-            coarse_first[self.num_encoder_levels :],
-            self.lateral_convs,
-            self.output_convs,
-            strict=True,
-        ):
-            side = lateral(last_channels(feat))
-            above = F.interpolate(
-                last_channels(maps[-1]),
-                side.shape[-2:],
-                mode='bilinear',
-                align_corners=False,
-            )
-            maps.append(merge(side + above))
-        mask_features = self.mask_feature(maps[-1])
-        memories = [level.float() for level in maps[: self.num_outs]]
-        return mask_features.float(), memories
-
-    def encode(self, feats: list[Tensor]) -> list[Tensor]:
+    def attend(self, feats: list[Tensor]) -> list[Tensor]:
         """Let the tokens of all levels attend to one another.
 
         Args:
@@ -126,8 +122,10 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         Returns:
             list[Tensor]: In the same order, each (B, C, H_i, W_i), float32.
         """
-        levels, positions, reference_points = self.geometry(
-            tuple(tuple(feat.shape[-2:]) for feat in feats), feats[0].device
+        levels, positions, reference_points = make_geometry(
+            tuple(tuple(feat.shape[-2:]) for feat in feats),
+            self.channels,
+            feats[0].device,
         )
         tokens = torch.cat(
             [
@@ -135,7 +133,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
                 for project, feat in zip(self.input_convs, feats, strict=True)
             ],
             dim=1,
-        ).float()  # (B, N, C)
+        )  # (B, N, C)
         positions = torch.cat(
             [
                 position + embedding
@@ -164,57 +162,42 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             )
         ]
 
-    def geometry(
-        self, sizes: tuple[tuple[int, int], ...], device: torch.device
-    ) -> Geometry:
-        """Return what depends on the sizes alone, computed or kept.
 
-        Args:
-            sizes (tuple[tuple[int, int], ...]): Height and width of each
-                level, from coarse to fine.
-            device (torch.device): Where the tensors are to be.
-        """
-        # A compiler makes constants of it, which are not to be kept here.
-        if torch.compiler.is_compiling():
-            return self.compute_geometry(sizes, device)
-        key = (sizes, device)
-        if key not in self._geometries:
-            # Else the first prediction would leave tensors that cannot
-            # take part in training.
-            with torch.inference_mode(False), torch.no_grad():
-                self._geometries[key] = self.compute_geometry(sizes, device)
-            if len(self._geometries) > KEPT_SIZES:
-                self._geometries.popitem(last=False)
-        self._geometries.move_to_end(key)
-        return self._geometries[key]
+@cache_tensors(maxsize=4)
+def make_geometry(
+    sizes: tuple[tuple[int, int], ...], channels: int, device: torch.device
+) -> Geometry:
+    """Compute what depends on the sizes of the levels alone.
 
-    def compute_geometry(
-        self, sizes: tuple[tuple[int, int], ...], device: torch.device
-    ) -> Geometry:
-        """Compute what :meth:`geometry` returns."""
-        positions, points = [], []
-        for height, width in sizes:
-            free = torch.zeros(
-                1, height, width, dtype=torch.bool, device=device
-            )
-            # The name is mmdet's.
-            encoding = self.postional_encoding(free)  # (1, C, H, W)
-            positions.append(encoding.flatten(2).transpose(1, 2))
-            y, x = torch.meshgrid(
-                (torch.arange(height, device=device) + 0.5) / height,
-                (torch.arange(width, device=device) + 0.5) / width,
-                indexing='ij',
-            )
-            points.append(torch.stack((x, y), dim=-1).flatten(0, 1))
-        return Geometry(
-            Levels.of(sizes, device),
-            torch.cat(positions, dim=1),
-            torch.cat(points)[None, :, None],
+    Results are cached for the last few sizes: the images of one dataset come
+    in few sizes at a time.
+
+    Args:
+        sizes (tuple[tuple[int, int], ...]): Height and width of each level,
+            from coarse to fine.
+        channels (int): Of the encoding, C.
+        device (torch.device): Of the results.
+    """
+    points = []
+    for height, width in sizes:
+        y, x = torch.meshgrid(
+            (torch.arange(height, device=device) + 0.5) / height,
+            (torch.arange(width, device=device) + 0.5) / width,
+            indexing='ij',
         )
+        points.append(torch.stack((x, y), dim=-1).flatten(0, 1))
+    positions = [
+        sine_positions_of_size(size, channels, device) for size in sizes
+    ]
+    return Geometry(
+        Levels.of(sizes, device),
+        torch.cat(positions, dim=1),
+        torch.cat(points)[None, :, None],
+    )
 
 
-def last_channels(feat: Tensor) -> Tensor:
-    """Lay a map (B, C, H, W) out as the convolutions of a CPU like it."""
+def channels_last(feat: Tensor) -> Tensor:
+    """Lay out a map (B, C, H, W) as convolutions on a CPU prefer it."""
     if feat.device.type != 'cpu':
         return feat
     return feat.contiguous(memory_format=torch.channels_last)

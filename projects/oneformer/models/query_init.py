@@ -18,7 +18,7 @@ class QueryInit(BaseModule):
     Each query starts as the task token and looks at the 1/4 feature map in
     a small transformer. As in the released weights, the *values* are the
     position encoding alone and the *keys* are position plus projected
-    features: the picture acts through the attention weights only.
+    features: the image acts through the attention weights only.
 
     Args:
         in_channels (int): Channels of the mask features.
@@ -63,8 +63,7 @@ class QueryInit(BaseModule):
         Args:
             mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
             task_token (Tensor): Normalised task tokens, (T * B, C), the first
-                task of all pictures first. It keeps its precision, whatever
-                the autocast.
+                task of all images first, float32 under any autocast.
             query_embed (Tensor): Query positions, (Q, C).
 
         Returns:
@@ -78,7 +77,7 @@ class QueryInit(BaseModule):
             self.transformer,
             self.with_cp,
             query=task_token.expand(-1, len(query_embed) - 1, -1),
-            # One set for all pictures; the features make the keys differ.
+            # One set for all images; the features make the keys differ.
             key=positions,
             value=positions,
             query_pos=query_embed[None, :-1],

@@ -287,7 +287,7 @@ def test_half_precision_of_autocast_comes_close():
         (dict(kernel_size=4), 'odd kernel_size, got 4'),
         (dict(out_indices=(0, 4)), r'between 0 and 3, got \(0, 4\)'),
         (dict(frozen_stages=5), 'between -1 and 4, got 5'),
-        (dict(backend='cuda'), "Unknown backend 'cuda'"),
+        (dict(backend='cuda'), "no backend 'cuda'"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, message):

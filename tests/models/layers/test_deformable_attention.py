@@ -10,8 +10,10 @@ import torch
 from mmcv.ops import MultiScaleDeformableAttention
 
 from projects.oneformer.models import DeformableAttention
-from projects.oneformer.models.layers import deformable_attention
-from projects.oneformer.models.layers.deformable_attention import (
+from projects.oneformer.models.layers import backends, deformable_backends
+from projects.oneformer.models.layers.backends import Conditions
+from projects.oneformer.models.layers.deformable_backends import (
+    BACKENDS,
     check_triton,
     select_backend,
     triton_deviation,
@@ -61,18 +63,18 @@ def make_inputs(batch: int = 2) -> dict:
 def messages(monkeypatch) -> list[tuple[str, int]]:
     """Level and text of what is logged, as in a process that just began."""
     logged = []
+
+    def log(message, logger, level=logging.INFO):
+        logged.append((level, message))
+
+    monkeypatch.setattr(backends, 'print_log', log)
+    monkeypatch.setattr(deformable_backends, 'print_log', log)
+    monkeypatch.setattr(BACKENDS, '_chosen', {})
     monkeypatch.setattr(
-        deformable_attention,
-        'print_log',
-        lambda message, logger, level=logging.INFO: logged.append(
-            (level, message)
-        ),
+        deformable_backends,
+        'check_triton',
+        functools.cache(check_triton.__wrapped__),
     )
-    for name in ('check_triton', '_announced_backend'):
-        function = getattr(deformable_attention, name).__wrapped__
-        monkeypatch.setattr(
-            deformable_attention, name, functools.cache(function)
-        )
     return logged
 
 
@@ -173,10 +175,10 @@ def test_the_first_backend_that_can_is_taken(
 ):
     pytest.importorskip('triton', reason='needs Triton, which is for Linux')
     monkeypatch.setattr(
-        deformable_attention, 'has_compiled_ops', lambda: compiled
+        deformable_backends, 'has_compiled_ops', lambda: compiled
     )
     monkeypatch.setattr(
-        deformable_attention, 'check_triton', lambda dtype: triton
+        deformable_backends, 'check_triton', lambda dtype: triton
     )
     chosen, why = select_backend(device, dtype)
     assert chosen == backend
@@ -187,7 +189,7 @@ def test_the_first_backend_that_can_is_taken(
 def test_deterministic_mode_takes_what_sums_in_a_fixed_order(
     monkeypatch, deterministic, device
 ):
-    monkeypatch.setattr(deformable_attention, 'has_compiled_ops', lambda: True)
+    monkeypatch.setattr(deformable_backends, 'has_compiled_ops', lambda: True)
     backend, reason = select_backend(device)
     assert backend == 'pytorch'
     if device == 'cuda':
@@ -195,9 +197,9 @@ def test_deterministic_mode_takes_what_sums_in_a_fixed_order(
 
 
 def test_a_change_of_mode_changes_the_choice(monkeypatch, messages):
-    monkeypatch.setattr(deformable_attention, 'has_compiled_ops', lambda: True)
+    monkeypatch.setattr(deformable_backends, 'has_compiled_ops', lambda: True)
     choose = functools.partial(
-        deformable_attention._backend, 'cuda', torch.float32, 'auto', False
+        BACKENDS.choose, 'auto', 'cuda', torch.float32, False
     )
     assert choose() == 'mmcv'
     torch.use_deterministic_algorithms(True)
@@ -215,17 +217,17 @@ def test_an_export_to_onnx_takes_what_onnx_has(monkeypatch):
 
 
 def test_the_compiler_gets_what_it_can_trace(monkeypatch, messages):
-    monkeypatch.setattr(deformable_attention, 'has_compiled_ops', lambda: True)
+    monkeypatch.setattr(deformable_backends, 'has_compiled_ops', lambda: True)
     monkeypatch.setattr(
-        deformable_attention, 'check_triton', lambda dtype: 'no'
+        deformable_backends, 'check_triton', lambda dtype: 'no'
     )
     backend, reason = select_backend('cuda', compiling=True)
     assert backend == 'grid_sample'
     assert 'torch.compile cannot trace' in reason
     asked = []
     monkeypatch.setattr(
-        deformable_attention,
-        'select_backend',
+        BACKENDS,
+        'select',
         lambda *args: asked.append(args) or ('pytorch', 'why'),
     )
     torch.compiler.reset()
@@ -234,8 +236,8 @@ def test_the_compiler_gets_what_it_can_trace(monkeypatch, messages):
     compiled = torch.compile(attention, fullgraph=True, backend='eager')
     torch.testing.assert_close(compiled(**inputs), expected)
     assert asked == [
-        ('cpu', torch.float32, 'auto', False),
-        ('cpu', torch.float32, 'auto', True),
+        ('auto', Conditions('cpu', torch.float32, compiling=False)),
+        ('auto', Conditions('cpu', torch.float32, compiling=True)),
     ]
     assert len(messages) == 2
 
@@ -260,11 +262,9 @@ def test_an_operation_count_sees_the_sampling():
 
 
 def test_without_triton_pytorch_computes_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(deformable_backends, 'has_compiled_ops', lambda: False)
     monkeypatch.setattr(
-        deformable_attention, 'has_compiled_ops', lambda: False
-    )
-    monkeypatch.setattr(
-        deformable_attention.importlib.util, 'find_spec', lambda name: None
+        deformable_backends.importlib.util, 'find_spec', lambda name: None
     )
     backend, reason = select_backend('cuda')
     assert backend == 'grid_sample'
@@ -278,7 +278,7 @@ def test_a_backend_that_cannot_run_here_is_refused(backend):
 
 
 def test_an_unknown_backend_is_refused():
-    with pytest.raises(ValueError, match="got 'cuda'"):
+    with pytest.raises(ValueError, match="no backend 'cuda'"):
         make_attention('cuda')
     with pytest.raises(ValueError, match="no backend 'cuda'.*grid_sample"):
         select_backend('cpu', wanted='cuda')
@@ -302,10 +302,10 @@ def test_triton_is_used_only_if_it_gives_what_pytorch_gives(
     monkeypatch, messages, deviation, problem
 ):
     monkeypatch.setattr(
-        deformable_attention, 'triton_deviation', lambda *_: deviation
+        deformable_backends, 'triton_deviation', lambda *_: deviation
     )
     for _ in range(2):
-        found = deformable_attention.check_triton(torch.float32)
+        found = deformable_backends.check_triton(torch.float32)
         assert (found is None) == (problem is None)
     if problem is None:
         assert not messages
@@ -320,8 +320,8 @@ def test_triton_is_not_used_if_it_does_not_compile(monkeypatch, messages):
     def fail(*_):
         raise RuntimeError('no such GPU\nand much more')
 
-    monkeypatch.setattr(deformable_attention, 'triton_deviation', fail)
-    found = deformable_attention.check_triton(torch.float32)
+    monkeypatch.setattr(deformable_backends, 'triton_deviation', fail)
+    found = deformable_backends.check_triton(torch.float32)
     assert found == 'the Triton kernels fail: RuntimeError: no such GPU'
     assert messages[0][0] == logging.WARNING
 
@@ -344,7 +344,7 @@ def test_the_check_of_triton_tells_right_from_wrong(
     )
     with torch.inference_mode():
         deviation = triton_deviation(dtype, 'cpu')
-    good = deviation <= deformable_attention.TOLERANCES[dtype]
+    good = deviation <= deformable_backends.TOLERANCES[dtype]
     assert good == (factor == 1)
 
 
@@ -352,7 +352,7 @@ def test_the_check_of_triton_tells_right_from_wrong(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.mark.parametrize('backend', ['mmcv', 'triton', 'pytorch', 'auto'])
 def test_backends_agree_on_a_gpu(backend):
-    if backend == 'mmcv' and not deformable_attention.has_compiled_ops():
+    if backend == 'mmcv' and not deformable_backends.has_compiled_ops():
         pytest.skip('needs the compiled ops of mmcv')
     if backend == 'triton' and check_triton(torch.float32):
         pytest.skip(check_triton(torch.float32))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.oneformer.models.layers.deformable_attention import check_triton
+from projects.oneformer.models.layers.deformable_backends import check_triton
 from projects.oneformer.models.layers.deformable_sampling import Levels
 from tests.deformable_oracle import CASES, assert_near, by_formula, draw
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .neighborhood_attention import neighborhood_attention, select_backend
+from ..layers.backends import Conditions
+from .neighborhood_attention import BACKENDS, neighborhood_attention
 
 
 @MODELS.register_module()
@@ -35,13 +36,13 @@ class DiNAT(BaseModule):
             0, and the first n levels with it at n.
         with_cp (bool): Recompute blocks in the backward pass, for memory.
         backend (str): How the attention is computed: ``'auto'``,
-            ``'pytorch'``, ``'flex'`` or ``'natten'``.
+            ``'pytorch'`` or ``'natten'``.
         init_cfg (dict, optional): Initialization config. Without, weights
             are drawn as those of a vision transformer.
 
     Raises:
-        ValueError: If options contradict each other.
-        RuntimeError: If the backend cannot be used.
+        ValueError: If options contradict each other or the backend cannot be
+            used.
 
     Source: arXiv:2209.15001.
     """
@@ -66,7 +67,7 @@ class DiNAT(BaseModule):
         )
         _check_levels(embed_dims, depths, num_heads, dilations)
         _check_options(kernel_size, out_indices, frozen_stages, len(depths))
-        select_backend(backend, 'cpu')
+        BACKENDS.select(backend, Conditions('cpu'))
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         widths = [embed_dims * 2**i for i in range(len(depths))]
@@ -152,7 +153,7 @@ class PatchEmbed(nn.Module):
 
 
 class Level(nn.Module):
-    """Blocks at one resolution, and what leads to the next one, if any."""
+    """Blocks at one resolution, and the downsampling to the next, if any."""
 
     def __init__(self, blocks: list[nn.Module], width: int | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Neighborhood attention with relative position bias, on three backends.
+"""Neighborhood attention with relative position bias, on two backends.
 
 Each query attends to the ``k x k`` keys around it, ``dilation`` apart; at the
 border the window is shifted inwards, so that it is always full.
@@ -15,18 +15,32 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
 from torch.nn import functional as F
 
-BACKENDS = ('auto', 'pytorch', 'flex', 'natten')
+from ..layers.backends import Backends, Conditions
+from ..layers.tensor_cache import cache_tensors
 
 # Queries of one tile per axis. Larger tiles waste work on keys outside of the
 # window, smaller ones copy more keys. Short axes are left whole.
 TILE = 8
 WHOLE = 16
 
-_announced: set[tuple[str, str]] = set()
+
+def _problem(backend: str, _: Conditions) -> str | None:
+    return natten_problem() if backend == 'natten' else None
+
+
+BACKENDS = Backends(
+    'Neighborhood attention',
+    'backend of DiNAT',
+    descriptions=dict(
+        pytorch="PyTorch's attention, tile by tile",
+        natten='natten, whose version has relative position bias',
+    ),
+    preferences=dict(cuda=('natten', 'pytorch'), other=('pytorch',)),
+    problem=_problem,
+)
 
 
 def neighborhood_attention(
@@ -52,69 +66,29 @@ def neighborhood_attention(
             (heads, 2 * kernel_size - 1, 2 * kernel_size - 1).
         kernel_size (int): Side of the neighborhood, odd.
         dilation (int): Distance between its keys.
-        backend (str): One of ``BACKENDS``; see :func:`select_backend`.
+        backend (str): ``'pytorch'``, ``'natten'``, or ``'auto'``, which takes
+            natten on a GPU where a version below 0.20 is installed.
 
     Returns:
         Tensor: (B, H, W, heads, D).
 
     Raises:
-        ValueError: If the keys are too few or the table has another size.
-        RuntimeError: If the backend asked for cannot be used.
+        ValueError: If the keys are too few, the table has another size, or
+            the backend cannot be used.
 
     Source: arXiv:2204.07143 and arXiv:2209.15001.
     """
     _check(query, key, bias, kernel_size, dilation)
-    backend = _announced_backend(backend, query.device.type)
-    bias = bias.to(query.dtype)
-    if backend == 'natten':
-        return _natten(query, key, value, bias, kernel_size, dilation)
-    attend = _flex_groups if backend == 'flex' else _tiled_groups
-    return _grouped(attend, query, key, value, bias, kernel_size, dilation)
-
-
-# While torch.compile traces, this runs as it is and its result is constant.
-@torch.compiler.assume_constant_result
-def _announced_backend(wanted: str, device_type: str) -> str:
-    backend, reason = select_backend(wanted, device_type)
-    _announce(backend, reason)
-    return backend
-
-
-def select_backend(backend: str, device_type: str) -> tuple[str, str]:
-    """Choose how neighborhood attention is computed.
-
-    Args:
-        backend (str): ``'auto'`` takes natten on a GPU where it is installed
-            in a version that has relative position bias, and PyTorch
-            otherwise. The other names are taken by their word.
-        device_type (str): ``'cpu'``, ``'cuda'``, ...
-
-    Returns:
-        tuple[str, str]: ``'pytorch'``, ``'flex'`` or ``'natten'``, and why.
-
-    Raises:
-        ValueError: If there is no such backend.
-        RuntimeError: If it is natten or flex and cannot be used.
-    """
-    if backend not in BACKENDS:
-        raise ValueError(
-            f'Unknown backend {backend!r} of neighborhood attention: choose '
-            f'among {", ".join(BACKENDS)}.'
-        )
-    if backend == 'flex':
-        _flex_attention(device_type)
-    if backend == 'natten' and (problem := natten_problem()):
-        raise RuntimeError(
-            f"backend='natten' cannot be used: {problem}. Install natten "
-            "below 0.20 or set backend='auto'."
-        )
-    if backend != 'auto':
-        return backend, 'asked for in the config'
-    if device_type != 'cuda':
-        return 'pytorch', f'it is what serves a {device_type}'
-    if problem := natten_problem():
-        return 'pytorch', problem
-    return 'natten', 'it is installed and has relative position bias'
+    chosen = BACKENDS.choose(
+        backend,
+        query.device.type,
+        query.dtype,
+        torch.compiler.is_compiling(),
+    )
+    attend = _natten if chosen == 'natten' else _grouped
+    return attend(
+        query, key, value, bias.to(query.dtype), kernel_size, dilation
+    )
 
 
 class Windows(NamedTuple):
@@ -178,7 +152,7 @@ def relative_rows(windows: Windows, kernel_size: int) -> tuple[Tensor, Tensor]:
     return rows.clamp(0, 2 * kernel_size - 2), within
 
 
-def _tiled_groups(
+def _tiled(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, kernel_size: int
 ) -> Tensor:
     """Attend without dilation, tile by tile.
@@ -225,63 +199,16 @@ def _tile_mask(
     return mask.flatten(3, 4).flatten(1, 2)[None]
 
 
-@lru_cache(maxsize=128)
+@cache_tensors(maxsize=128)
 def _tile_places(
     row: Windows, column: Windows, kernel_size: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Return places in the flat bias table, and absence, (qy, qx, ky, kx)."""
-    # What is made in inference mode is no use for a later training step.
-    with torch.inference_mode(False):
-        y, within_y = relative_rows(row, kernel_size)
-        x, within_x = relative_rows(column, kernel_size)
-        place = y[:, None, :, None] * (2 * kernel_size - 1) + x[:, None]
-        within = within_y[:, None, :, None] & within_x[:, None]
-        return place.to(device), ~within.to(device)
-
-
-def _flex_groups(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, kernel_size: int
-) -> Tensor:
-    """Attend without dilation by FlexAttention; see :func:`_tiled_groups`."""
-    attend, block_mask = _flex_attention(query.device.type)
-    width, key_height, key_width = query.shape[3], *key.shape[2:4]
-
-    def score_mod(score, batch, head, q, k):
-        y = k // key_width - q // width + kernel_size - 1
-        x = k % key_width - q % width + kernel_size - 1
-        # Outside of the window the score counts for nothing.
-        last = 2 * kernel_size - 2
-        return score + bias[head, y.clamp(0, last), x.clamp(0, last)]
-
-    def within(query_place, key_place, length):
-        start = query_place - kernel_size // 2
-        start = start.clamp(0, length - kernel_size)
-        return (key_place >= start) & (key_place < start + kernel_size)
-
-    def mask_mod(batch, head, q, k):
-        y = within(q // width, k // key_width, key_height)
-        return y & within(q % width, k % key_width, key_width)
-
-    flat = [tensor.flatten(2, 3) for tensor in (query, key, value)]
-    lengths = [tensor.shape[2] for tensor in flat[:2]]
-    mask = block_mask(mask_mod, None, None, *lengths, device=query.device)
-    out = attend(*flat, score_mod=score_mod, block_mask=mask)
-    return out.view_as(query)
-
-
-@lru_cache(maxsize=4)
-def _flex_attention(device_type: str) -> tuple[Callable, Callable]:
-    """Return FlexAttention, compiled for a GPU, and its mask builder."""
-    try:
-        flex = importlib.import_module('torch.nn.attention.flex_attention')
-    except ImportError as error:
-        raise RuntimeError(
-            "backend='flex' needs torch 2.6 or later, this is torch "
-            f"{torch.__version__}: set backend='auto'."
-        ) from error
-    if device_type == 'cpu':
-        return flex.flex_attention, flex.create_block_mask
-    return torch.compile(flex.flex_attention), flex.create_block_mask
+    y, within_y = relative_rows(row, kernel_size)
+    x, within_x = relative_rows(column, kernel_size)
+    place = y[:, None, :, None] * (2 * kernel_size - 1) + x[:, None]
+    within = within_y[:, None, :, None] & within_x[:, None]
+    return place.to(device), ~within.to(device)
 
 
 class Residues(NamedTuple):
@@ -313,7 +240,6 @@ def split_remainders(
 
 
 def _grouped(
-    attend: Callable[..., Tensor],
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -321,7 +247,7 @@ def _grouped(
     kernel_size: int,
     dilation: int,
 ) -> Tensor:
-    """Run attention without dilation on each group of the map."""
+    """Attend without dilation within each group of the map."""
     height, width = query.shape[1:3]
     queries, keys, values = (
         _fold(tensor, dilation) for tensor in (query, key, value)
@@ -331,7 +257,7 @@ def _grouped(
     for row in split_remainders(height, key.shape[1], dilation):
         line = []
         for column in split_remainders(width, key.shape[2], dilation):
-            out = attend(
+            out = _tiled(
                 _pick(queries, row, column, 'num_queries'),
                 _pick(keys, row, column, 'num_keys'),
                 _pick(values, row, column, 'num_keys'),
@@ -379,8 +305,8 @@ def _unpick(
     return F.pad(out, (0,) * 7 + (missing[1],) + (0,) * 3 + (missing[0],))
 
 
-def natten_problem() -> str:
-    """Say why natten cannot compute this attention; empty if it can."""
+def natten_problem() -> str | None:
+    """Return why natten cannot compute this attention, None if it can."""
     return _find_natten()[1]
 
 
@@ -410,8 +336,8 @@ def _natten(
 
 
 @lru_cache(maxsize=1)
-def _find_natten() -> tuple[tuple[Callable, Callable] | None, str]:
-    """Return natten's functions and '', or None and what is the problem.
+def _find_natten() -> tuple[tuple[Callable, Callable] | None, str | None]:
+    """Return natten's functions and None, or None and the problem.
 
     From 0.17 the functions are ``na2d_qk`` and ``na2d_av``, before
     ``natten2dqkrpb`` and ``natten2dav``. 0.20 and later have no position
@@ -431,8 +357,11 @@ def _find_natten() -> tuple[tuple[Callable, Callable] | None, str]:
         if {'rpb', 'kernel_size'} <= inspect.signature(
             weigh
         ).parameters.keys():
-            return (weigh, gather), ''
-    return None, 'the installed natten has no relative position bias'
+            return (weigh, gather), None
+    return None, (
+        'the installed natten has no relative position bias, versions '
+        'below 0.20 have it'
+    )
 
 
 def _check(
@@ -450,13 +379,4 @@ def _check(
         raise ValueError(
             f'Expected a relative position bias of {table} for kernel_size '
             f'{kernel_size}, got {tuple(bias.shape)}.'
-        )
-
-
-def _announce(backend: str, reason: str) -> None:
-    if (backend, reason) not in _announced:
-        _announced.add((backend, reason))
-        print_log(
-            f'Neighborhood attention runs on {backend}: {reason}.',
-            logger='current',
         )

@@ -1,1 +1,1 @@
-"""How the layers compute: attention, feed-forward networks, sampling."""
+"""Layers of the model, and how they are computed."""

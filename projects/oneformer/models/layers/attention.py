@@ -30,9 +30,9 @@ class Attention(MultiheadAttention):
 
         Args:
             query (Tensor): (T * B, Q, C): the queries of T tasks, the first
-                task of all pictures first.
+                task of all images first.
             key (Tensor): (B, N, C).
-            value (Tensor): (B, N, C), or (1, N, C) if all pictures share it.
+            value (Tensor): (B, N, C), or (1, N, C) if all images share it.
             query_pos (Tensor): Added to ``query``, (1 or T * B, Q, C).
             key_pos (Tensor): Added to ``key``, (1 or B, N, C).
             attn_mask (Tensor, optional): True where attention is blocked,
@@ -56,16 +56,16 @@ class Attention(MultiheadAttention):
             q = F.linear(query + query_pos, weights[0], biases[0])
             k = F.linear(key + key_pos, weights[1], biases[1])
         v = F.linear(value, weights[2], biases[2])
-        pictures = len(k)
-        q = self.split_heads(fold_tasks(q, pictures))
+        images = len(k)
+        q = self.split_heads(fold_tasks(q, images))
         k = self.split_heads(k)
-        v = self.split_heads(v).expand(pictures, -1, -1, -1)
+        v = self.split_heads(v).expand(images, -1, -1, -1)
         dropout = attn.dropout if self.training else 0.0
         if dropout and attn_mask is None and can_be_lean(q):
             mixed = dropout_attention(q, k, v, dropout)
         else:
             if attn_mask is not None:
-                attn_mask = ~fold_tasks(attn_mask, pictures)[:, None]
+                attn_mask = ~fold_tasks(attn_mask, images)[:, None]
             mixed = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=attn_mask, dropout_p=dropout
             )  # (B, heads, T * Q, C / heads)
@@ -77,19 +77,19 @@ class Attention(MultiheadAttention):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-def fold_tasks(x: Tensor, pictures: int) -> Tensor:
-    """Put the queries of all tasks of a picture side by side.
+def fold_tasks(x: Tensor, images: int) -> Tensor:
+    """Put the queries of all tasks of an image side by side.
 
     Args:
-        x (Tensor): (T * B, Q, ...), the first task of all pictures first.
-        pictures (int): Number of pictures, B.
+        x (Tensor): (T * B, Q, ...), the first task of all images first.
+        images (int): Number of images, B.
 
     Returns:
         Tensor: (B, T * Q, ...).
     """
-    if len(x) == pictures:
+    if len(x) == images:
         return x
-    return x.unflatten(0, (-1, pictures)).transpose(0, 1).flatten(1, 2)
+    return x.unflatten(0, (-1, images)).transpose(0, 1).flatten(1, 2)
 
 
 def unfold_tasks(x: Tensor, batch: int) -> Tensor:

@@ -18,8 +18,8 @@ CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 class Levels(NamedTuple):
     """The sizes of the maps whose tokens stand one after another.
 
-    They are known to Python, so that nothing has to ask the device, and to
-    the device, for kernels.
+    Python knows them, so that the host never waits for the device, and the
+    device has them for kernels.
     """
 
     sizes: tuple[tuple[int, int], ...]  # height and width of each level
@@ -123,7 +123,7 @@ class _Cells(NamedTuple):
 
 
 class _SampleRows(torch.autograd.Function):
-    """Of the steps between, only the inputs are kept for the gradient."""
+    """Saves only its inputs for the backward pass."""
 
     @staticmethod
     def forward(ctx, value, locations, weights, sizes, shapes):

@@ -9,22 +9,39 @@ TEMPERATURE = 10000
 
 
 def sine_positions(features: Tensor) -> Tensor:
-    """Encode every position of a map, whatever part of it is padding.
-
-    The values are those of mmdet's ``SinePositionalEncoding`` for a map
-    without padding, which cannot be built while ``torch.compile`` traces.
+    """Encode every position of a map, padding included.
 
     Args:
-        features (Tensor): Map whose size, width and device count,
+        features (Tensor): Map that gives size, width and device,
             (B, C, H, W) with even C.
 
     Returns:
         Tensor: float32, first C/2 channels for y, then C/2 for x,
         (1, H * W, C).
     """
-    channels, height, width = features.shape[1:]
-    rows = _sine_of_steps(height, channels // 2, features.device)
-    columns = _sine_of_steps(width, channels // 2, features.device)
+    channels, *size = features.shape[1:]
+    return sine_positions_of_size(tuple(size), channels, features.device)
+
+
+def sine_positions_of_size(
+    size: tuple[int, int], channels: int, device: torch.device
+) -> Tensor:
+    """Encode every position of a map that need not exist yet.
+
+    The values are those of mmdet's ``SinePositionalEncoding`` with
+    ``normalize=True`` for a map without padding.
+
+    Args:
+        size (tuple[int, int]): Height and width.
+        channels (int): Of the encoding, an even number, C.
+        device (torch.device): Of the result.
+
+    Returns:
+        Tensor: As that of :func:`sine_positions`.
+    """
+    height, width = size
+    rows = _sine_of_steps(height, channels // 2, device)
+    columns = _sine_of_steps(width, channels // 2, device)
     positions = torch.cat(
         [
             rows[:, None].expand(-1, width, -1),

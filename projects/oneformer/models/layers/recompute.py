@@ -12,10 +12,10 @@ def call(
     """Call a module or function.
 
     Args:
-        module (Callable): Whatever it draws, as for dropout, is drawn again
-            for the gradient, and so the same.
-        with_cp (bool): Whether to keep only its inputs for the gradient, and
-            to compute again what happens inside.
+        module (Callable): What to call. Random numbers, as of dropout, are
+            the same when it is recomputed.
+        with_cp (bool): Whether to save its inputs only, and to recompute its
+            activations in the backward pass.
         **inputs: Arguments of the module.
     """
     if with_cp and is_grad_enabled():
