@@ -68,7 +68,7 @@ def _check_set(
     elif aset.kind == 'semantic' and aset.num_classes is not None:
         findings += _unused_values(aset, used)
     text = (
-        f'{TITLES[aset.kind]}, {plural(len(samples), "sample")}, '
+        f'{TITLES[aset.kind]}, {plural(len(samples), "image")}, '
         f'{plural(sum(numbers), "mask")}, at most '
         f'{max(numbers, default=0)} in an image, {len(used)} classes in use'
     )
