@@ -167,7 +167,8 @@ def _listed(aset: AnnotationSet) -> tuple[set[Path], set[Path]]:
     content, _ = coco.check_layout(aset)
     if content is None:
         return set(), set()
-    images = {aset.image_path(i['file_name']) for i in content.images}
+    entries = [*content.images, *coco.refused_images(content)]
+    images = {aset.image_path(entry['file_name']) for entry in entries}
     pngs = set()
     if aset.seg_dir:
         pngs = {aset.seg_dir / a['file_name'] for a in content.annotations}
