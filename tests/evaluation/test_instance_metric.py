@@ -416,7 +416,7 @@ def test_an_annotation_file_of_another_kind_is_refused(tmp_path):
     write_truth(path, [([], [])], 'label')
     with pytest.raises(ValueError) as caught:
         make_metric(ann_file=str(path)).process({}, [sample])
-    assert "has no categories ['cat', 'dog'], told by name" in str(
+    assert "has no categories ['cat', 'dog'], by their name" in str(
         caught.value
     )
     assert "set category_key='label'" in str(caught.value)
