@@ -335,7 +335,10 @@ def write_truth(path, pictures, key, first_id=1) -> dict:
     categories = CATEGORIES[key]
     images, annotations = [], []
     for image_id, (truth, _) in enumerate(pictures):
-        images.append(dict(id=f'p{image_id}', height=SIZE, width=SIZE))
+        name = f'p{image_id}'
+        images.append(
+            dict(id=name, file_name=f'{name}.jpg', height=SIZE, width=SIZE)
+        )
         for mask, label, iscrowd in truth:
             if label not in categories:
                 continue

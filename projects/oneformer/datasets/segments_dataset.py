@@ -35,7 +35,7 @@ class SegmentsDataset(BaseDetDataset):
 
     - a class of ``metainfo`` that the annotation does not know is refused as
       a likely misspelling, unless ``missing_classes`` says how to take it:
-      with ``'ignore'`` a query may find it unpunished, with
+      with ``'ignore'`` a query that finds it is not penalised, with
       ``'background'`` it counts as absent from the images;
     - void pixels, and those of crowds, are background of every mask with
       ``void='background'``, as in the reference, and have no part in matching
