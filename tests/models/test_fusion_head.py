@@ -200,7 +200,7 @@ def test_panoptic_leaves_out_of_a_block_only_who_has_no_part_in_it():
     head = make_head(object_mask_thr=0.3, iou_thr=0.5, block_size=16)
     result = head('panoptic', cls_scores, mask_preds, BLOBS)
     expected, doubtful, accepted = panoptic_by_the_rules(
-        cls_scores, resized(mask_preds, BLOBS), THINGS, 0.3, 0.5, ROUNDING
+        cls_scores, resized(mask_preds, BLOBS), THINGS, 0.3, 0.5, ROUNDING / 10
     )
     assert len(accepted) > 5
     assert doubtful.mean() < 0.01
