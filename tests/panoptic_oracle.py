@@ -40,6 +40,7 @@ def panoptic_by_the_rules(
     things: list[int],
     object_thr: float,
     iou_thr: float,
+    rounding: float = ROUNDING,
 ) -> Panoptic:
     """Give each pixel to a query.
 
@@ -49,12 +50,13 @@ def panoptic_by_the_rules(
         things (list[int]): Classes that are things.
         object_thr (float): What the probability of a class must exceed.
         iou_thr (float): Share of its pixels that a query must win.
+        rounding (float): Probabilities that differ by less are doubtful.
     """
     num_classes = cls_scores.shape[1] - 1
     kept = []
     for query, row in enumerate(softmax(cls_scores)):
         label = int(np.argmax(row))
-        assert abs(row[label] - object_thr) > ROUNDING
+        assert abs(row[label] - object_thr) > rounding
         if label != num_classes and row[label] > object_thr:
             probs = sigmoid(logits[query].astype(np.float64))
             kept.append((query, row[label], label, probs))
@@ -66,11 +68,11 @@ def panoptic_by_the_rules(
     weighted = np.array([score * probs for _, score, _, probs in kept])
     ranked = np.sort(weighted, 0)
     if len(kept) > 1:
-        doubtful |= ranked[-1] - ranked[-2] < ROUNDING
+        doubtful |= ranked[-1] - ranked[-2] < rounding
     winner = weighted.argmax(0)
     number, margins = 0, []
     for k, (query, _, label, probs) in enumerate(kept):
-        doubtful |= (winner == k) & (abs(probs - 0.5) < ROUNDING)
+        doubtful |= (winner == k) & (abs(probs - 0.5) < rounding)
         won, covered = winner == k, probs >= 0.5
         segment = won & covered
         if min(won.sum(), covered.sum(), segment.sum()) == 0:

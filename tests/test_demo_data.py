@@ -298,7 +298,7 @@ def test_the_command_makes_a_set_once_and_then_says_how_to_replace_it(
     ]
     first = subprocess.run(command, capture_output=True, text=True)
     assert first.returncode == 0
-    assert '2/2 pictures' in first.stdout
+    assert '2/2 images' in first.stdout
     second = subprocess.run(command, capture_output=True, text=True)
     assert second.returncode == 1
     assert '--force' in second.stderr

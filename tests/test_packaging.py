@@ -128,6 +128,31 @@ def test_the_package_works_in_the_projects_folder_of_mmdetection(
     ]
 
 
+@pytest.mark.parametrize(
+    ('tool', 'message'),
+    [
+        ('misc/validate_dataset.py', 'holds no annotations that are known'),
+        ('dataset_converters/coco.py', 'lacks the folders'),
+    ],
+)
+def test_the_tools_of_the_wheel_find_what_they_share(
+    wheel, tmp_path, tool, message
+):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    (tmp_path / 'data').mkdir()
+    result = subprocess.run(
+        [
+            sys.executable,
+            tmp_path / 'projects/oneformer/.mim/tools' / tool,
+            tmp_path / 'data',
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert message in result.stderr
+
+
 def constraints(stack: str) -> dict[str, str]:
     text = (ROOT / 'constraints' / f'{stack}.txt').read_text()
     return dict(re.findall(r'^([\w-]+)==([\w.]+)', text, flags=re.MULTILINE))

@@ -29,6 +29,27 @@ def test_the_copy_keeps_what_else_the_json_says(tiny, tmp_path):
     assert json.loads(path.read_text()) == json.loads(tiny.json.read_text())
 
 
+def test_what_cannot_be_read_is_kept_as_it_is(tiny, tmp_path):
+    tiny.images[0]['width'] = None
+    tiny.annotations[1]['segments_info'][0]['iscrowd'] = 'no'
+    tiny.save_json()
+    write_fixed(find_sets(tiny.folder), tmp_path / 'copy', tiny.folder)
+    path = tmp_path / 'copy' / 'annotations' / 'panoptic_train.json'
+    content = json.loads(path.read_text())
+    for name in ('images', 'annotations'):
+        before, after = getattr(tiny, name), content[name]
+        assert sorted(map(strings, after)) == sorted(map(strings, before))
+    ids = np.asarray(Image.open(path.with_suffix('') / '2.png'))
+    assert ids.tolist() == rgb(tiny.ids[1]).tolist()
+    assert files_of(tmp_path / 'copy').keys() == files_of(tiny.folder).keys()
+
+
+def strings(entry: dict) -> str:
+    """An entry as text, its segments sorted."""
+    segments = sorted(entry.get('segments_info', ()), key=str)
+    return str(dict(entry, segments_info=segments))
+
+
 def test_a_copy_goes_neither_into_the_data_nor_over_other_files(
     tiny, tmp_path
 ):

@@ -425,7 +425,7 @@ def test_more_segments_than_queries_or_text_slots_are_reported(tiny):
         ('too-many-segments', 2),
     ]
     assert '3 segments, the model 2 queries' in findings[0].message
-    tiny.first[0]['iscrowd'] = 1  # never learnt
+    tiny.first[0]['iscrowd'] = 1  # never learned
     tiny.save_json()
     findings = tiny.report(num_queries=3, num_texts=2).findings
     assert [(f.kind, f.id) for f in findings] == [('too-many-texts', 2)]

@@ -1,5 +1,7 @@
 """Sets of label maps: every violation of a map."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from dataset_validation import check_sets, find_sets, write_fixed
@@ -82,6 +84,15 @@ def test_a_violation_of_a_map_is_found(maps, tmp_path, kind):
     mends = kind not in ('png-value', 'empty-picture', 'image-size')
     assert (kind not in kinds(check_sets(moved))) == mends
     assert files_of(maps) == before
+
+
+def test_images_that_the_suffix_of_a_config_leaves_out_are_found(maps):
+    (maps / 'images' / '1.jpg').rename(maps / 'images' / '1.png')
+    (aset,) = find_sets(maps, num_classes=3)
+    assert check_sets([aset]).findings == []
+    narrow = replace(aset, img_suffix='.jpg')
+    found = [(f.kind, f.file[-5:]) for f in check_sets([narrow]).findings]
+    assert ('unlisted-image', '1.png') in found
 
 
 def test_deep_maps_and_classes_that_never_occur_are_found(maps):

@@ -7,6 +7,7 @@ and the validator have to read or to refuse them alike.
 import copy
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -218,6 +219,7 @@ def test_all_read_an_odd_value_by_its_meaning_or_refuse_it(
         (folder / 'data.json').write_text(json.dumps(content))
         for i, read in enumerate(readers):
             (folder / 'out.json').unlink(missing_ok=True)
+            shutil.rmtree(folder / 'out', ignore_errors=True)
             if content is plain:
                 expected.append(read())
             elif is_clear:

@@ -69,6 +69,34 @@ def test_other_suffixes_are_found(folder):
     assert len(dataset) == 1
 
 
+@pytest.mark.parametrize('end', ['JPG', 'jpeg', 'png', 'TIF'])
+def test_images_of_every_format_are_found(folder, end):
+    (folder / 'images/b.jpg').rename(folder / f'images/b.{end}')
+    (folder / 'images/notes.txt').write_text('no image')
+    dataset = make(folder)
+    assert dataset.get_data_info(0)['img_path'].endswith(f'b.{end}')
+    assert len(dataset) == 2
+
+
+def test_a_suffix_is_found_in_upper_case_too(folder):
+    (folder / 'images/b.jpg').rename(folder / 'images/b.JPG')
+    assert len(make(folder, img_suffix='.jpg')) == 2
+
+
+def test_images_may_lie_beside_their_pngs(folder):
+    (folder / 'labels/b.png').rename(folder / 'images/b.png')
+    (folder / 'labels/town/a.png').rename(folder / 'images/town/a.png')
+    dataset = make(folder, data_prefix=dict(img='images', seg='images'))
+    names = [dataset.get_data_info(i)['img_path'][-5:] for i in range(2)]
+    assert names == ['b.jpg', 'a.jpg']
+
+
+def test_two_images_for_one_png_are_refused(folder):
+    (folder / 'images/b.JPEG').write_bytes(b'')
+    assert "differ in their ending only: ['b']" in refused(folder)
+    assert len(make(folder, img_suffix='.jpg')) == 2
+
+
 def test_values_of_a_png_are_told_by_the_names_of_its_classes(folder):
     dataset = make(folder, png_classes=('car', 'dust', 'sky', 'road'))
     assert dataset.get_data_info(0)['label_of_value'] == [2, None, 0, 1]

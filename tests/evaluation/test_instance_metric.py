@@ -337,7 +337,10 @@ def write_truth(path, pictures, key, first_id=1) -> dict:
     categories = CATEGORIES[key]
     images, annotations = [], []
     for image_id, (truth, _) in enumerate(pictures):
-        images.append(dict(id=f'p{image_id}', height=SIZE, width=SIZE))
+        name = f'p{image_id}'
+        images.append(
+            dict(id=name, file_name=f'{name}.jpg', height=SIZE, width=SIZE)
+        )
         for mask, label, iscrowd in truth:
             if label not in categories:
                 continue
@@ -419,7 +422,7 @@ def test_an_annotation_file_of_another_kind_is_refused(tmp_path):
     write_truth(path, [([], [])], 'label')
     with pytest.raises(ValueError) as caught:
         make_metric(ann_file=str(path)).process({}, [sample])
-    assert "has no categories ['cat', 'dog'], told by name" in str(
+    assert "has no categories ['cat', 'dog'], by their name" in str(
         caught.value
     )
     assert "set category_key='label'" in str(caught.value)

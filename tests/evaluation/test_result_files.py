@@ -11,7 +11,7 @@ from projects.oneformer.evaluation import result_files
 
 def test_a_picture_is_named_after_its_file():
     sample = dict(img_path='data/val/frankfurt_1.2_leftImg8bit.png')
-    name = result_files.picture_name(sample)
+    name = result_files.image_name(sample)
     assert name == 'frankfurt_1.2_leftImg8bit'
 
 

@@ -206,7 +206,7 @@ def find_samples(root: Path, split: str) -> list[Sample]:
         )
     if missing := [p.image for p in samples if not p.image.exists()]:
         raise FileNotFoundError(
-            f'{len(missing)} of {len(samples)} labelled images have no '
+            f'{len(missing)} of {len(samples)} labels have no '
             f'image, the first is {missing[0]}. {ADVICE}'
         )
     return samples

@@ -68,7 +68,7 @@ def _check_set(
     elif aset.kind == 'semantic' and aset.num_classes is not None:
         findings += _unused_values(aset, used)
     text = (
-        f'{TITLES[aset.kind]}, {plural(len(samples), "sample")}, '
+        f'{TITLES[aset.kind]}, {plural(len(samples), "image")}, '
         f'{plural(sum(numbers), "mask")}, at most '
         f'{max(numbers, default=0)} in an image, {len(used)} classes in use'
     )
@@ -167,7 +167,8 @@ def _listed(aset: AnnotationSet) -> tuple[set[Path], set[Path]]:
     content, _ = coco.check_layout(aset)
     if content is None:
         return set(), set()
-    images = {aset.image_path(i['file_name']) for i in content.images}
+    entries = [*content.images, *coco.refused_images(content)]
+    images = {aset.image_path(entry['file_name']) for entry in entries}
     pngs = set()
     if aset.seg_dir:
         pngs = {aset.seg_dir / a['file_name'] for a in content.annotations}

@@ -54,11 +54,23 @@ def _of_remark(path: Path, remark: coco_layout.Remark) -> Finding:
     return found(remark.kind, path, message, what, number)
 
 
-def check_images(
-    aset: AnnotationSet, images: list[dict], annotations: list[dict]
-) -> list[Finding]:
+def refused_images(content: Coco) -> list[dict]:
+    """Return the images that cannot be read and still have an id and file."""
+    return [
+        remark.entry
+        for remark in content.remarks
+        if remark.part == 'images'
+        and remark.kind != READ
+        and isinstance(remark.entry, dict)
+        and isinstance(remark.entry.get('id'), int | str)
+        and isinstance(remark.entry.get('file_name'), str)
+    ]
+
+
+def check_images(aset: AnnotationSet, content: Coco) -> list[Finding]:
     """Check that images and annotations point at one another."""
-    path = aset.ann_file
+    path, images = aset.ann_file, content.images
+    annotations = content.annotations
     findings = repeated(
         'duplicate-image-id', path, (i['id'] for i in images), 'image'
     )
@@ -69,8 +81,11 @@ def check_images(
                 found('duplicate-file', path, message, 'file', name)
             )
     known = {image['id'] for image in images}
+    refused = {image['id'] for image in refused_images(content)}
     unknown = Counter(
-        a['image_id'] for a in annotations if a['image_id'] not in known
+        a['image_id']
+        for a in annotations
+        if a['image_id'] not in known | refused
     )
     for number in unknown:
         # JSON knows both 7 and "7".

@@ -115,6 +115,10 @@ def _fix_set(
             for remark in content.remarks
             if remark.part == key and remark.kind != coco.READ
         ]
+    for image in coco.refused_images(content):
+        move.copy(aset.image_path(image['file_name']))
+    for annotation in annotations if aset.seg_dir else ():
+        move.copy(aset.seg_dir / annotation['file_name'])
     write_json(move.path(aset.ann_file), raw)
     return notes + _reads(aset, content) + more + told
 
@@ -158,7 +162,8 @@ def _assemble(
         if done.isdisjoint(map(id, own)):
             annotations += fixed.annotations
         done.update(map(id, own))
-    known = {image['id'] for image in content.images}
+    refused = coco.refused_images(content)
+    known = {image['id'] for image in [*content.images, *refused]}
     for annotation in content.annotations:
         if annotation['image_id'] not in known:
             notes.append(

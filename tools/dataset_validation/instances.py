@@ -216,7 +216,7 @@ def plan(
     findings += coco.check_categories(aset, content.categories)
     findings += [
         finding
-        for finding in coco.check_images(aset, images, annotations)
+        for finding in coco.check_images(aset, content)
         if finding.kind != 'no-annotation'  # told as 'empty-picture'
     ]
     numbers = Counter(a['id'] for a in annotations)
@@ -249,7 +249,7 @@ class InstanceFix:
     """Copies one image, and mends its objects.
 
     Args:
-        image (InstanceImage): The original.
+        sample (InstanceSample): The original.
         move (Move): Where it goes.
     """
 

@@ -231,7 +231,7 @@ def plan(
         return [], findings, None
     images, annotations = content.images, content.annotations
     findings += coco.check_categories(aset, content.categories)
-    findings += coco.check_images(aset, images, annotations)
+    findings += coco.check_images(aset, content)
     findings += coco.repeated(
         'several-annotations',
         aset.ann_file,
@@ -286,7 +286,7 @@ class PanopticFix:
     """Copies one image with its PNG.
 
     Args:
-        image (PanopticImage): The original.
+        sample (PanopticSample): The original.
         move (Move): Where it goes.
     """
 

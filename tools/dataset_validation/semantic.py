@@ -130,7 +130,7 @@ class SemanticFix:
     """Copies one image with its map of classes.
 
     Args:
-        image (SemanticImage): The original.
+        sample (SemanticSample): The original.
         move (Move): Where it goes.
     """
 

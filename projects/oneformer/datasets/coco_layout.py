@@ -248,7 +248,7 @@ def _read_segments(
 def _number_missing(
     annotations: dict[int, dict], remarks: list[Remark]
 ) -> None:
-    """Give instances without an id, which nobody refers to, a free one."""
+    """Give instances without an id a free one; nothing refers to it."""
     lacking = [
         place
         for place, annotation in annotations.items()

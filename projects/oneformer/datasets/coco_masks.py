@@ -62,19 +62,22 @@ def to_rle(segmentation: object, size: tuple[int, int]) -> dict:
         size (tuple[int, int]): Height and width of the image.
 
     Returns:
-        dict: ``size``, [height, width], and ``counts``, bytes.
+        dict: ``size``, [height, width], and ``counts``, str.
 
     Raises:
         ValueError: If it cannot be drawn. The message says why.
     """
     check_segmentation(segmentation, size)
     if isinstance(segmentation, list):
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+        rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+        return dict(rle, counts=rle['counts'].decode())
     counts = segmentation['counts']
     if isinstance(counts, str | bytes):
         counts = decode_counts(counts)
         _check_lengths(counts, size)
-    return coco_mask.frPyObjects(dict(size=list(size), counts=counts), *size)
+    plain = dict(size=list(size), counts=counts)
+    rle = coco_mask.frPyObjects(plain, *size)
+    return dict(rle, counts=rle['counts'].decode())
 
 
 def draw_mask(segmentation: object, size: tuple[int, int]) -> np.ndarray:

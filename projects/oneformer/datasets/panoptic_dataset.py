@@ -34,7 +34,7 @@ class OneFormerPanopticDataset(SegmentsDataset):
         FileNotFoundError: If the JSON does not exist.
         ValueError: If the JSON has not the COCO panoptic layout, contradicts
             itself or ``metainfo``, or leaves no image to train on. The
-            message says where and how to mend.
+            message says where, and what to change.
     """
 
     annotation = 'panoptic'
@@ -160,7 +160,7 @@ class OneFormerPanopticDataset(SegmentsDataset):
         segments: list[dict],
         labels: dict[int, int | None],
     ) -> None:
-        """Refuse segments that the PNG or the categories cannot tell."""
+        """Refuse ids that a PNG cannot hold, and unknown categories."""
         where = f'Image {image["file_name"]} in {self.ann_file}'
         seen = set()
         for segment in segments:

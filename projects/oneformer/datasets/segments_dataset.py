@@ -26,15 +26,16 @@ class SegmentsDataset(BaseDetDataset):
     All datasets give their samples the same keys, so that sets of several
     kinds train together in a ``ConcatDataset``, with one pipeline.
 
-    Classes are told by name. ``metainfo`` may give ``classes`` and
+    Classes are matched by name. ``metainfo`` may give ``classes`` and
     ``thing_classes``, those of the model; what is missing is read from the
     annotation. Segments of other classes become void.
 
-    What an annotation does not label is not held against the model:
+    What an annotation does not label is not counted as an error of the
+    model:
 
     - a class of ``metainfo`` that the annotation does not know is refused as
       a likely misspelling, unless ``missing_classes`` says how to take it:
-      with ``'ignore'`` a query may find it unpunished, with
+      with ``'ignore'`` a query that finds it is not penalised, with
       ``'background'`` it counts as absent from the images;
     - void pixels, and those of crowds, are background of every mask with
       ``void='background'``, as in the reference, and have no part in matching
@@ -147,7 +148,7 @@ class SegmentsDataset(BaseDetDataset):
         Args:
             names (list[str]): Classes of the annotation, in its order.
             things (list[str] | None): Those that are things, or None if the
-                annotation does not tell.
+                annotation does not say.
             source (str): What messages call the annotation.
 
         Returns:
@@ -165,8 +166,8 @@ class SegmentsDataset(BaseDetDataset):
         if thing_classes is None:
             if things is None:
                 raise ValueError(
-                    f'{source} does not tell things from stuff: list the '
-                    'things as thing_classes in metainfo.'
+                    f'{source} does not say which classes are things: list '
+                    'them as thing_classes in metainfo.'
                 )
             thing_classes = tuple(name for name in things if name in classes)
         # OpenMMLab's visualizer needs one.
@@ -290,7 +291,7 @@ class SegmentsDataset(BaseDetDataset):
         try:
             return super().prepare_data(idx)
         except FileNotFoundError as error:
-            if error.filename != path:  # another file, told already
+            if error.filename != path:  # another file, already named
                 raise
             raise FileNotFoundError(
                 f'Image {path} does not exist: check data_root and '

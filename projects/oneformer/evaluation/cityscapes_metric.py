@@ -332,7 +332,7 @@ class CityscapesPixelIoU(CityscapesMetric):
 
     @contextlib.contextmanager
     def open_folder(self) -> Iterator[str]:
-        """Give a folder for files, which stays if it was asked for."""
+        """Yield a folder for files, a temporary one without a prefix."""
         if self.outfile_prefix:
             yield f'{self.outfile_prefix}.semantic'
         else:

@@ -47,14 +47,14 @@ class InstanceAP(BaseMetric):
     Args:
         metric (str | Sequence[str]): 'segm', 'bbox' or both.
         ann_file (str, optional): COCO JSON with the ground truth.
-        category_key (str): How the categories of ``ann_file`` are told: by
+        category_key (str): How the categories of ``ann_file`` are found: by
             their 'name', or by their id, which is the 'label' (ADE20K).
         proposal_nums (Sequence[int]): Predictions that count in an image
             and class, the best ones: AP takes the last, AR each.
         classwise (bool): Also AP of each class, as ``segm_mAP_{name}``.
         outfile_prefix (str, optional): Also write the predictions as
             ``{outfile_prefix}.segm.json`` or ``.bbox.json``.
-        category_file (str, optional): JSON whose categories, told by name,
+        category_file (str, optional): JSON whose categories, matched by name,
             give the ids to write there. By default these are those of
             ``ann_file``, and the labels where there is none.
         format_only (bool): Write files and measure nothing; no ground truth
@@ -267,7 +267,7 @@ def read_annotations(path: str, meta: dict, category_key: str) -> dict:
     ]:
         names = [category['name'] for category in content.categories]
         raise ValueError(
-            f'{path} has no categories {missing}, told by {category_key}; '
+            f'{path} has no categories {missing}, by their {category_key}; '
             f'its categories are {reprlib.repr(names)}. Where their ids are '
             "the labels, set category_key='label' of InstanceAP; where they "
             "have the names of the classes, 'name'."

@@ -34,7 +34,7 @@ class PanopticQuality(BaseMetric):
         outfile_prefix (str, optional): Also write the predictions in the
             COCO panoptic layout, ``{outfile_prefix}.panoptic.json`` and PNGs
             in ``{outfile_prefix}.panoptic/``.
-        category_file (str, optional): JSON whose categories, told by name,
+        category_file (str, optional): JSON whose categories, matched by name,
             give the ids to write there. By default these are the labels.
         format_only (bool): Write files and measure nothing; no ground truth
             is needed.

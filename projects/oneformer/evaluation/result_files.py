@@ -11,10 +11,10 @@ from mmengine.fileio import load
 
 
 def check_outputs(outfile_prefix: str | None, format_only: bool) -> None:
-    """Check the two options by which a metric is asked for files.
+    """Check the two options of a metric that write files.
 
     Raises:
-        ValueError: If files are all that is asked for, but without a name.
+        ValueError: If only files are to be written, but without a name.
     """
     if format_only and not outfile_prefix:
         raise ValueError(

@@ -15,7 +15,7 @@ class EvalTargets(BaseTransform):
 
     It comes from the segments, in the size of the original image: put it
     behind :class:`LoadSegments`, both behind the transforms that resize.
-    What the annotation does not tell is left out: a set that has instances
+    What the annotation does not hold is left out: a set that has instances
     alone gets ``instances`` alone, one that has label maps alone
     ``gt_seg_map``.
 
@@ -32,7 +32,7 @@ class EvalTargets(BaseTransform):
     Removed Keys: Of the above, those of tasks that are not supervised.
 
     Raises:
-        ValueError: If there are more classes than an 8-bit map can tell.
+        ValueError: If there are more classes than an 8-bit map can hold.
     """
 
     def transform(self, results: dict) -> dict:
@@ -90,7 +90,7 @@ def measure_segments(
 
 
 def check_number(name: str, classes: list[str]) -> None:
-    """Refuse more classes than an 8-bit map can tell from void.
+    """Refuse more classes than an 8-bit map can hold beside void.
 
     Raises:
         ValueError: If there are too many.

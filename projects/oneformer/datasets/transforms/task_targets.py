@@ -127,7 +127,7 @@ def draw_regions(numbers: np.ndarray, regions: list[list[int]]) -> np.ndarray:
             table[own] = 1
             mask[:] = look_up(table, numbers)
         return masks
-    # Masks do not overlap, so one map (H, W) tells all of them.
+    # Masks do not overlap, so one map (H, W) holds all of them.
     mask_of = np.zeros(size, np.min_scalar_type(len(regions)))
     for i, own in enumerate(regions, 1):
         mask_of[own] = i
