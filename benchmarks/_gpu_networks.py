@@ -49,13 +49,13 @@ def attention(meter: Meter) -> None:
         for backward in (False, True):
             direction = 'forward + backward' if backward else 'forward'
             meter.compare(
-                f'sampling, {batch} x {side} x {side}, values in {dtype}, '
-                f'{direction}',
+                f'sampling, {batch} x {side} x {side}, {direction}',
                 differentiated(runs, inputs, backward),
-                # Of the values alone, as in the pixel decoder; no autocast.
-                ['float32'],
+                [dtype],
                 batch,
+                'locations and weights in float32',
                 count=False,
+                cast=False,
             )
 
 
