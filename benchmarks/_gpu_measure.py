@@ -89,12 +89,18 @@ class Meter(NamedTuple):
                     continue
                 ready[name] = run, row | compiled
             runs = {name: run for name, (run, _) in ready.items()}
-            seconds = interleave(
-                runs,
-                1 if self.tiny else 20,
-                synchronize=self.synchronize,
-                limit=3.0 * len(runs),
-            )
+            try:
+                seconds = interleave(
+                    runs,
+                    1 if self.tiny else 20,
+                    synchronize=self.synchronize,
+                    limit=3.0 * len(runs),
+                )
+            # A kernel that failed late, which the other precisions survive.
+            except Exception as error:  # noqa: BLE001
+                for _, row in ready.values():
+                    self.write(row | dict(failed=summary(error)))
+                continue
             for name, (_, row) in ready.items():
                 row.update(
                     ms=Spread.of([1e3 * s for s in seconds[name]])._asdict(),
