@@ -51,6 +51,7 @@ class Meter(NamedTuple):
         images: int = 1,
         note: str = '',
         count: bool = True,
+        cast: bool = True,
     ) -> None:
         """Measure calls in turns, precision by precision.
 
@@ -64,13 +65,17 @@ class Meter(NamedTuple):
             note (str): What else the reader must know.
             count (bool): Count the arithmetic, in float32 and eager; it is
                 the same in all precisions.
+            cast (bool): Autocast to half precisions; otherwise the calls are
+                in that precision themselves.
         """
         flops = {}
         for precision in precisions:
             use_precision(precision)
             ready, memory = {}, {}
             for name, call in calls.items():
-                run = autocast(call, precision, self.device)
+                run = call
+                if cast:
+                    run = autocast(call, precision, self.device)
                 row = dict(what=what, implementation=name, precision=precision)
                 try:
                     if count and name not in flops:
@@ -84,12 +89,18 @@ class Meter(NamedTuple):
                     continue
                 ready[name] = run, row | compiled
             runs = {name: run for name, (run, _) in ready.items()}
-            seconds = interleave(
-                runs,
-                1 if self.tiny else 20,
-                synchronize=self.synchronize,
-                limit=3.0 * len(runs),
-            )
+            try:
+                seconds = interleave(
+                    runs,
+                    1 if self.tiny else 20,
+                    synchronize=self.synchronize,
+                    limit=3.0 * len(runs),
+                )
+            # A kernel that failed late, which the other precisions survive.
+            except Exception as error:  # noqa: BLE001
+                for _, row in ready.values():
+                    self.write(row | dict(failed=summary(error)))
+                continue
             for name, (_, row) in ready.items():
                 row.update(
                     ms=Spread.of([1e3 * s for s in seconds[name]])._asdict(),

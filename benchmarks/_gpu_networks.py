@@ -49,13 +49,13 @@ def attention(meter: Meter) -> None:
         for backward in (False, True):
             direction = 'forward + backward' if backward else 'forward'
             meter.compare(
-                f'sampling, {batch} x {side} x {side}, values in {dtype}, '
-                f'{direction}',
+                f'sampling, {batch} x {side} x {side}, {direction}',
                 differentiated(runs, inputs, backward),
-                # Of the values alone, as in the pixel decoder; no autocast.
-                ['float32'],
+                [dtype],
                 batch,
+                'locations and weights in float32',
                 count=False,
+                cast=False,
             )
 
 
@@ -150,15 +150,12 @@ def training(meter: Meter, name: str) -> None:
         return
     del networks[PEER], calls[PEER], pair
     meter.free()
-    networks['Mask2Former'] = models.mask2former(num_queries=150)
-    if meter.tiny:
-        # Not as ours: what it needs is that its images are large enough.
-        work = work._replace(size=128)
+    networks['Mask2Former'] = models.mask2former(150, meter.tiny)
     meter.compare(
         f'training step, {work}',
         training_calls(meter, work, networks),
-        # mmcv's compiled operator knows no bfloat16.
-        ['float32', 'float16'],
+        # mmcv's compiled operator knows no bfloat16, a CPU hardly float16.
+        ['float32', 'float16' if meter.device == 'cuda' else 'bfloat16'],
         images=work.batch,
         note=note,
     )
@@ -176,7 +173,6 @@ def training_calls(meter: Meter, work: Workload, networks: dict) -> Calls:
             network(**batch.peer).loss.sum().backward()
         else:
             losses = network.loss(batch.pictures, batch.samples)
-            # Mask2Former's hold nothing but losses, too.
             sum(losses.values()).backward()
         network.zero_grad()
 

@@ -9,7 +9,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = (
-    ('work', '', 'precision', 'ms (least to greatest)', 'images/s', 'GiB')
+    (
+        'work',
+        'implementation',
+        'precision',
+        'ms (least to greatest)',
+        'images/s',
+        'GiB',
+    )
     + ('TFLOP/s', 'of the peak', 'times as fast as', 'of its memory')
     + ('graphs', 'note')
 )

@@ -181,8 +181,13 @@ def sharpen(layer: nn.Linear, logits: Tensor, share: float) -> None:
     layer.bias[-1] += margin.quantile(1 - share)
 
 
-def mask2former(num_queries: int) -> nn.Module:
-    """Build mmdet's Mask2Former with Swin-T, of mmdet's own config."""
+def mask2former(num_queries: int, tiny: bool = False) -> nn.Module:
+    """Build mmdet's Mask2Former with Swin-T, of mmdet's own config.
+
+    Args:
+        num_queries (int): Queries.
+        tiny (bool): With few layers and points: whether it runs.
+    """
     configs = Path(mmdet.__file__).parent / '.mim' / 'configs'
     name = 'mask2former_swin-t-p4-w7-224_8xb2-lsj-50e_coco-panoptic.py'
     cfg = Config.fromfile(configs / 'mask2former' / name).model
@@ -193,6 +198,11 @@ def mask2former(num_queries: int) -> nn.Module:
     cfg.panoptic_head.num_stuff_classes = 0
     cfg.panoptic_fusion_head.num_things_classes = NUM_CLASSES
     cfg.panoptic_fusion_head.num_stuff_classes = 0
+    if tiny:
+        cfg.backbone.depths = (1, 1, 1, 1)
+        cfg.panoptic_head.pixel_decoder.encoder.num_layers = 1
+        cfg.panoptic_head.transformer_decoder.num_layers = 3
+        cfg.train_cfg.num_points = 112
     model = MODELS.build(cfg)
     randomise(model)
     return model.train()

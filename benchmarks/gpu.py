@@ -25,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _gpu_jobs import Job, find_job, plans
+from _gpu_jobs import find_job, plans
 from _gpu_store import Store, source_state, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,7 +118,9 @@ def main(args: list[str] | None = None) -> None:
         found = dict(status='not run: out of time', seconds=0.0, rows=[])
         if left > job.least:
             limit = min(stretch * job.limit, left)
-            found = run_process(job, options, limit)
+            command = [sys.executable, __file__, '--job', job.name]
+            command += ['--device', options.device]
+            found = run_process(command + ['--tiny'] * options.tiny, limit)
         name = dict(name=job.name, plan=options.plan)
         store.put(name | about | found)
         print(
@@ -132,10 +134,14 @@ def main(args: list[str] | None = None) -> None:
     )
 
 
-def run_process(job: Job, options: argparse.Namespace, limit: float) -> dict:
-    """Run a job in its own process, and return what it left."""
-    command = [sys.executable, __file__, '--job', job.name]
-    command += ['--device', options.device] + ['--tiny'] * options.tiny
+def run_process(command: list[str], limit: float) -> dict:
+    """Run a job in its own process, and return what it left.
+
+    Args:
+        command (list[str]): Of the process, which writes its rows to the file
+            that follows as ``--rows FILE``.
+        limit (float): Seconds after which it is ended, with its children.
+    """
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         rows, log = Path(folder, 'rows.json'), Path(folder, 'log.txt')

@@ -151,39 +151,3 @@ def test_every_row_of_the_cpu_table_can_be_measured(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert '20 of 20 assignments are equal' in out.read_text()
-
-
-def test_the_gpu_benchmark_says_when_there_is_no_gpu(tmp_path):
-    if torch.cuda.is_available():
-        pytest.skip('this machine has a GPU')
-    done = run('benchmarks/gpu.py', '--out', str(tmp_path / 'gpu.md'))
-    assert done.returncode == 2
-    assert 'finds no GPU' in done.stderr
-    assert not (tmp_path / 'gpu.md').exists()
-
-
-@pytest.mark.slow
-def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path):
-    out = tmp_path / 'gpu.md'
-    done = run(
-        'benchmarks/gpu.py', '--device', 'cpu', '--tiny', '--out', str(out)
-    )
-    assert done.returncode == 0, done.stderr
-    text = out.read_text()
-    # Tests, two tables of two precisions and three implementations.
-    assert 'Exit status 0.' in text
-    assert len(re.findall(r'^\| tiny', text, re.M)) == 12
-    assert 'failed' not in text and 'not measured' not in text
-
-
-@pytest.mark.gpu
-def test_the_gpu_benchmark_runs_on_a_gpu(tmp_path):
-    if not torch.cuda.is_available():
-        pytest.skip('needs a CUDA device')
-    out = tmp_path / 'gpu.md'
-    done = run(
-        'benchmarks/gpu.py', '--tiny', '--parts', 'inference', 'training',
-        '--out', str(out),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert 'failed' not in out.read_text()
