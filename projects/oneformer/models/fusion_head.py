@@ -16,6 +16,11 @@ from .mask_blocks import Block, MaskBlocks, Workspace, mask_boxes
 # Smaller class probabilities count as 0: products with them would be denormal
 # float32 numbers, which are many times slower on a CPU.
 TINY = 1e-30
+# Sides of a block. On a CPU its logits should fit the cache: of a semantic
+# block all queries are computed, of the others few. Other devices are faster
+# with more work at a time.
+CPU_BLOCKS = dict(panoptic=128, instance=128, semantic=64)
+DEVICE_BLOCK = 512
 # Relative margin of a bound, for rounding.
 SLACK = 1e-5
 
@@ -38,8 +43,8 @@ class OneFormerFusionHead(BaseModule):
         max_per_image (int | None): Instance: scores kept, things or not.
             None keeps as many as there are queries.
         block_size (int | None): Height and width of the blocks, which bounds
-            memory and changes no result. None takes 128 on a CPU and 512
-            elsewhere.
+            memory and changes no result. None takes 128 on a CPU (64 for
+            semantic results) and 512 elsewhere.
         init_cfg (dict, optional): Initialization config.
 
     Raises:
@@ -107,8 +112,13 @@ class OneFormerFusionHead(BaseModule):
         """
         check_task(task)
         cls_scores = cls_scores.float()
+        on_cpu = mask_preds.device.type == 'cpu'
+        default_size = CPU_BLOCKS[task] if on_cpu else DEVICE_BLOCK
         blocks = MaskBlocks(
-            mask_preds.float(), metainfo, rescale, self.block_size
+            mask_preds.float(),
+            metainfo,
+            rescale,
+            self.block_size or default_size,
         )
         if task == 'panoptic':
             return self.fuse_panoptic(cls_scores, blocks)

@@ -15,10 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# On a CPU the memory of a block should fit the cache; other devices are faster
-# with more work at a time.
-CPU_BLOCK, DEVICE_BLOCK = 128, 512
-
 
 class Step(NamedTuple):
     """Linear interpolation along an axis, an entry for each place."""
@@ -83,8 +79,7 @@ class MaskBlocks:
         metainfo (dict): ``batch_input_shape``, ``img_shape`` and, to
             rescale, ``ori_shape``, each (height, width).
         rescale (bool): Whether to resize to ``ori_shape`` at the end.
-        side (int | None): Height and width of a block. None takes 128 on
-            a CPU and 512 elsewhere.
+        side (int): Height and width of a block.
     """
 
     def __init__(
@@ -92,12 +87,10 @@ class MaskBlocks:
         mask_preds: Tensor,
         metainfo: dict,
         rescale: bool = True,
-        side: int | None = None,
+        side: int = 128,
     ) -> None:
         self.mask_preds = mask_preds.detach()
         self._workspace = Workspace(self.mask_preds)
-        on_cpu = mask_preds.device.type == 'cpu'
-        side = side or (CPU_BLOCK if on_cpu else DEVICE_BLOCK)
         axes = [
             [
                 mask_preds.shape[1 + axis],
