@@ -26,7 +26,8 @@ class Panoptic(NamedTuple):
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    with np.errstate(over='ignore'):  # 1 / inf is the 0 that is meant
+        return 1 / (1 + np.exp(-x))
 
 
 def softmax(cls_scores: Tensor) -> np.ndarray:

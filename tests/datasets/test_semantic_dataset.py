@@ -131,7 +131,7 @@ def test_a_class_that_the_pngs_lack_is_refused_as_misspelt(folder):
 
 def test_things_must_be_named(folder):
     message = refused(folder, metainfo=dict(classes=('sky', 'road')))
-    assert 'list the things as thing_classes in metainfo' in message
+    assert 'list them as thing_classes in metainfo' in message
 
 
 def test_there_may_be_no_things(folder):

@@ -200,14 +200,12 @@ def test_panoptic_leaves_out_of_a_block_only_who_has_no_part_in_it():
     cls_scores, mask_preds = make_blobs(BLOBS)
     head = make_head(object_mask_thr=0.3, iou_thr=0.5, block_size=16)
     result = head('panoptic', cls_scores, mask_preds, BLOBS)
-    expected, doubtful, accepted = panoptic_by_the_rules(
-        cls_scores, resized(mask_preds, BLOBS), THINGS, 0.3, 0.5, ROUNDING / 10
+    # No two blobs come near a tie where one of them covers.
+    expected, _, accepted = panoptic_by_the_rules(
+        cls_scores, resized(mask_preds, BLOBS), THINGS, 0.3, 0.5, rounding=0
     )
     assert len(accepted) > 5
-    assert doubtful.mean() < 0.01
-    np.testing.assert_array_equal(
-        result.sem_seg[0].numpy()[~doubtful], expected[~doubtful]
-    )
+    np.testing.assert_array_equal(result.sem_seg[0].numpy(), expected)
 
     blocks = MaskBlocks(mask_preds, BLOBS, side=16)
     queries = torch.arange(len(mask_preds))
