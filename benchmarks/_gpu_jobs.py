@@ -40,7 +40,7 @@ def plans() -> dict[str, Plan]:
                 Job('training, swin-t', 80, 20, _training('swin-t')),
                 Job('training, swin-l', 90, 30, _training('swin-l')),
                 Job('inference, swin-l', 75, 30, _inference('swin-l')),
-                Job('feed-forward, lean or not', 50, 20, _feed_forward),
+                Job('lean layers or plain ones', 50, 20, _lean_layers),
                 Job('training, r50', 50, 20, _training('r50')),
                 Job('inference, r50', 50, 20, _inference('r50')),
             ],
@@ -88,4 +88,4 @@ _training = partial(_call, '_gpu_networks', 'training')
 _compiled = partial(_call, '_gpu_networks', 'compiled', 'swin-t')
 _compiled_large = _call('_gpu_networks', 'compiled', 'swin-l', False)
 _attention = _call('_gpu_networks', 'attention')
-_feed_forward = _call('_gpu_networks', 'feed_forward')
+_lean_layers = _call('_gpu_networks', 'lean_layers')

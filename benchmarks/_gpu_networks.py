@@ -1,6 +1,5 @@
 """Whole networks on a GPU: inference, training, compiled or not."""
 
-import types
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
@@ -182,34 +181,15 @@ def training_calls(meter: Meter, work: Workload, networks: dict) -> Calls:
     return {name: partial(step, name) for name in networks}
 
 
-def feed_forward(meter: Meter) -> None:
-    """A training step with the lean feed-forward networks and mmcv's."""
-    from mmcv.cnn.bricks.transformer import FFN
-
+def lean_layers(meter: Meter) -> None:
+    """A training step with lean layers and with those of mmcv and mmdet."""
     work = workload_of('swin-t', meter)
-    network = models.make_ours(work.network, training=True)
-    (step,) = training_calls(meter, work, {OURS: network}).values()
-    lean = [
-        part
-        for part in network.modules()
-        if isinstance(part, FFN) and type(part) is not FFN
-    ]
-
-    def plain() -> None:
-        for part in lean:
-            part.forward = types.MethodType(FFN.forward, part)
-        try:
-            step()
-        finally:
-            for part in lean:
-                del part.forward
-
+    calls = {}
+    for name, lean in ((OURS, True), ('plain layers', False)):
+        network = models.make_ours(work.network, training=True, lean=lean)
+        (calls[name],) = training_calls(meter, work, {OURS: network}).values()
     meter.compare(
-        f'training step, {work}',
-        {OURS: step, "mmcv's feed-forward": plain},
-        images=work.batch,
-        note=f'{len(lean)} networks are lean',
-        count=False,
+        f'training step, {work}', calls, images=work.batch, count=False
     )
 
 

@@ -110,9 +110,12 @@ def make_peer(
     return peer.train(training).requires_grad_(training)
 
 
-def make_ours(name: str, training: bool, num_queries: int = 150) -> nn.Module:
+def make_ours(
+    name: str, training: bool, num_queries: int = 150, lean: bool = True
+) -> nn.Module:
     """Build our network with weights that matter."""
-    ours = MODELS.build(our_config(name, training, num_queries))
+    config = our_config(name, training, num_queries)
+    ours = MODELS.build(dict(config, lean=lean))
     randomise(ours)
     return ours.train(training).requires_grad_(training)
 

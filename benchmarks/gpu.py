@@ -2,7 +2,7 @@
 
 Plan ``first`` (7 minutes): the tests marked ``gpu``, deformable attention
 against mmcv's operator, inference and training against transformers and
-mmdet's Mask2Former, lean feed-forward networks. Plan ``second`` (5 minutes):
+mmdet's Mask2Former, lean layers. Plan ``second`` (5 minutes):
 compiled networks, batch sizes, three tasks, results of 1024 x 2048,
 evaluation, loading.
 
