@@ -51,7 +51,7 @@ def parse_args(args: list[str] | None) -> argparse.Namespace:
         metavar='NAME',
         help='only these of the plan: '
         + '; '.join(
-            f'{plan}: {", ".join(job.name for job in own.jobs)}'
+            f'{plan}: {", ".join(repr(job.name) for job in own.jobs)}'
             for plan, own in known.items()
         ).replace('%', '%%'),
     )
