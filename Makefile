@@ -26,6 +26,7 @@ OPENCV := opencv-python opencv-python-headless
 
 # MKL and PyTorch choose kernels by processor and by number of threads; each
 # setting stands for another machine. What a setting does not name is unset.
+# Threads that wait should not spin, as several tests share the processor.
 PROCESSORS := \
   'OMP_NUM_THREADS=1' \
   'OMP_NUM_THREADS=2 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default' \
@@ -90,7 +91,7 @@ test-all: $(STAMP)
 test-processors: $(STAMP)
 	@failed=; for setting in $(PROCESSORS); do \
 	  echo "== $$setting"; \
-	  env -u MKL_CBWR -u ATEN_CPU_CAPABILITY $$setting \
+	  env -u MKL_CBWR -u ATEN_CPU_CAPABILITY OMP_WAIT_POLICY=PASSIVE $$setting \
 	    $(MAKE) --no-print-directory $(SUITE) || \
 	    { echo "== failed: $$setting"; failed="$$failed; $$setting"; }; \
 	done; \
