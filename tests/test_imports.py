@@ -10,12 +10,14 @@ ROOT = 'projects.oneformer'
 # From the lowest layer to the highest. A module belongs to the longest name
 # that it begins with; modules of one layer may import one another.
 LAYERS = (
-    ('version', 'compat', 'tasks', 'run_lengths'),
+    ('version', 'compat', 'optional', 'tasks', 'run_lengths'),
     ('mmcv_ops', 'text', 'metainfo', 'visualization'),
     ('weights', 'checkpoint'),
     ('models.layers',),
     ('models.losses', 'models.backbones'),
     ('models',),
+    # The layout of annotation files, which metrics read as well.
+    ('datasets.coco_layout', 'datasets.coco_masks', 'datasets.file_names'),
     ('datasets.transforms',),
     ('datasets',),
     ('evaluation',),
