@@ -42,7 +42,7 @@ help:
 	@echo 'make test-all  all tests'
 	@echo 'make test-processors  all tests with the kernels of several processors'
 	@echo 'make configs   build the model of every config'
-	@echo 'make lint      check style, spelling and pages'
+	@echo 'make lint      check style, types, spelling and pages'
 	@echo 'make format    bring the code into style'
 	@echo 'make clean     remove what builds and tests left behind'
 
@@ -103,6 +103,7 @@ configs: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/python .ci/check_docs.py
 
@@ -111,5 +112,5 @@ format: $(STAMP)
 	$(BIN)/ruff format
 
 clean:
-	rm -rf build *.egg-info .pytest_cache .ruff_cache
+	rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find configs projects tests tools -name __pycache__ -exec rm -r {} +

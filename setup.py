@@ -37,7 +37,13 @@ EXTRAS = {
         'timm',
         'transformers<5',
     ],
-    'lint': ['codespell[toml]', 'markdown-it-py', 'pre-commit', 'ruff'],
+    'lint': [
+        'codespell[toml]',
+        'markdown-it-py',
+        'mypy',
+        'pre-commit',
+        'ruff',
+    ],
 }
 
 

@@ -18,6 +18,7 @@ def test_things_are_told_by_their_place_among_the_classes():
     [
         (dict(classes=('cat',)), "lacks 'thing_classes'"),
         (dict(thing_classes=[]), "lacks 'classes'"),
+        (dict(classes=None, thing_classes=[]), "lacks 'classes'"),
         (
             dict(classes=('cat', 'dog', 'cat'), thing_classes=['cat']),
             r"more than once: \['cat'\]",

@@ -179,14 +179,16 @@ class OneFormerInferencer:
     ) -> DetDataSample:
         """Return the joined result of the tiles of an image."""
         image = loaded['img']
-        size = image.shape[:2]
+        assert self.tile is not None and self.overlap is not None
+        size = height, width = image.shape[:2]
         mosaic = Mosaic(
-            *size,
+            height,
+            width,
             len(self.dataset_meta['classes']),
             tasks,
             self.tile_score_thr,
         )
-        tiles = tile_grid(*size, self.tile, self.overlap)
+        tiles = tile_grid(height, width, self.tile, self.overlap)
         for start in range(0, len(tiles), batch_size):
             part = tiles[start : start + batch_size]
             samples = self._segment(

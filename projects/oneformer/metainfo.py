@@ -19,16 +19,20 @@ def read_metainfo(metainfo: Mapping) -> tuple[tuple[str, ...], list[int]]:
         ValueError: If a list is missing, a name is repeated or a thing is
             not among the classes.
     """
-    for key in ('classes', 'thing_classes'):
-        if key not in metainfo:
-            raise ValueError(
-                f'metainfo of the model lacks {key!r}: give the same metainfo '
-                'as to the dataset, with classes and thing_classes.'
-            )
-    classes = class_list(metainfo, 'classes')
-    things = class_list(metainfo, 'thing_classes')
+    classes = _needed_list(metainfo, 'classes')
+    things = _needed_list(metainfo, 'thing_classes')
     check_classes(classes, things)
     return classes, [classes.index(name) for name in things]
+
+
+def _needed_list(metainfo: Mapping, key: str) -> tuple[str, ...]:
+    names = class_list(metainfo, key)
+    if names is None:
+        raise ValueError(
+            f'metainfo of the model lacks {key!r}: give the same metainfo '
+            'as to the dataset, with classes and thing_classes.'
+        )
+    return names
 
 
 def class_list(metainfo: Mapping, key: str) -> tuple[str, ...] | None:

@@ -14,7 +14,9 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-from types import FunctionType, ModuleType
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 OPS_MODULE = 'mmcv._ext'
 
@@ -85,7 +87,7 @@ def _load_compiled_ops() -> None:
 class _Placeholder(ModuleType):
     """Stands for ``mmcv._ext``: has every operator, and none that runs."""
 
-    def __getattr__(self, name: str) -> FunctionType:
+    def __getattr__(self, name: str) -> Callable:
         # No operator starts with an underscore, but what Python and its
         # tools look for in a module does.
         if name.startswith('_'):
@@ -112,11 +114,12 @@ class _PlaceholderLoader(importlib.abc.Loader):
 
     @classmethod
     def register(cls) -> None:
+        loader = cls()
         spec = importlib.machinery.ModuleSpec(
-            OPS_MODULE, cls(), origin='placeholder of projects.oneformer'
+            OPS_MODULE, loader, origin='placeholder of projects.oneformer'
         )
         sys.modules[OPS_MODULE] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[OPS_MODULE])
+        loader.exec_module(sys.modules[OPS_MODULE])
 
     def create_module(self, spec) -> ModuleType:
         return _Placeholder(spec.name)
@@ -138,6 +141,7 @@ def _repeat_failed_imports() -> None:
             continue
         module = sys.modules[name]
         for statement in _guarded_mmcv_imports(module):
+            assert statement.module is not None, 'begins with mmcv'
             source = importlib.import_module(statement.module)
             for alias in statement.names:
                 target = alias.asname or alias.name
@@ -146,7 +150,8 @@ def _repeat_failed_imports() -> None:
 
 def _guarded_mmcv_imports(module: ModuleType) -> list[ast.ImportFrom]:
     """The imports from mmcv that ``module`` is prepared to see fail."""
-    source = module.__spec__.loader.get_source(module.__name__) or ''
+    spec: Any = module.__spec__
+    source = spec.loader.get_source(module.__name__) or ''
     if 'from mmcv.' not in source:
         return []
     return [

@@ -327,17 +327,17 @@ class InstanceMosaic:
         self, own: list[_Instance], others: list[_Instance], both: Box
     ) -> None:
         """Join instances of two tiles by their masks in the overlap."""
-        candidates = []
+        candidates: list[tuple[float, int, int]] = []
         for first, second in itertools.product(own, others):
             if first.label == second.label:
                 iou = _iou_within(first, second, both)
                 if iou > JOIN_IOU:
                     candidates.append((iou, first.number, second.number))
-        taken = set()
-        for _, first, second in sorted(candidates, reverse=True):
-            if not taken & {first, second}:
-                taken |= {first, second}
-                self.groups.join(first, second)
+        taken: set[int] = set()
+        for _, *pair in sorted(candidates, reverse=True):
+            if taken.isdisjoint(pair):
+                taken.update(pair)
+                self.groups.join(*pair)
 
     def result(self) -> InstanceData:
         """Return ``masks``, ``labels``, ``scores`` and ``bboxes``."""

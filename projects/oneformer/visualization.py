@@ -259,7 +259,7 @@ def _map_regions(
 ) -> list[Region]:
     """The segments of a panoptic or, as its special case, semantic map."""
     regions = []
-    seen = Counter()
+    seen: Counter[int] = Counter()
     for segment_id in np.unique(id_map):
         label = int(segment_id) % INSTANCE_OFFSET
         if label >= len(classes):
@@ -284,14 +284,14 @@ def _instance_regions(
             f'An instance has label {labels.max()}, but dataset_meta names '
             f'{len(classes)} classes: pass that of the model.'
         )
-    order = np.arange(len(labels))
+    order: np.ndarray = np.arange(len(labels))
     scores = None
     if 'scores' in instances:
         scores = _numpy(instances.scores)
         order = np.argsort(scores, kind='stable')
         order = order[scores[order] >= score_thr]
     regions = []
-    seen = Counter()
+    seen: Counter[int] = Counter()
     for index in order:
         label = int(labels[index])
         text = classes[label]
@@ -342,13 +342,13 @@ def _write_labels(canvas: np.ndarray, regions: list[Region]) -> np.ndarray:
     """
     drawing = Image.fromarray(canvas)
     pen = ImageDraw.Draw(drawing)
-    font = _font(round(20 * (max(canvas.shape) / SMALL_SIDE) ** 0.5))
-    pad = font.size // 5
+    size = round(20 * (max(canvas.shape) / SMALL_SIDE) ** 0.5)
+    font, pad = _font(size), size // 5
     taken: list[tuple[int, int, int, int]] = []
     # Small regions have the fewest places for a label, so they choose first.
     for mask, color, text in sorted(regions, key=lambda r: r.mask.sum()):
         width = round(font.getlength(text)) + 2 * pad
-        height = font.size + 2 * pad
+        height = size + 2 * pad
         if mask.sum() < width * height / 4:
             continue
         box = _place_label(mask, width, height, taken)

@@ -49,7 +49,8 @@ class Remark(NamedTuple):
 
     kind: str
     part: str
-    index: int
+    # A method of tuples has this name, too.
+    index: int  # type: ignore[assignment]
     message: str
     entry: Any
     owner: dict | None = None
@@ -93,11 +94,11 @@ def parse_json(content: bytes) -> Any:
         raise ValueError(f'it is no whole JSON: {error}') from error
 
 
-def read_coco(content: object, kind: str) -> Coco:
+def read_coco(content: Any, kind: str) -> Coco:
     """Read the entries of an annotation file.
 
     Args:
-        content (object): What the JSON holds; it is not changed.
+        content (Any): What the JSON holds; it is not changed.
         kind (str): 'panoptic' or 'instance'.
 
     Raises:
@@ -330,7 +331,7 @@ def _reference(known: set) -> Callable[[object], int | str]:
     return read
 
 
-def _whole(value: object) -> object:
+def _whole(value: Any) -> Any:
     """Return 64 of 64.0 and '64', and anything else as it is."""
     if type(value) is int:
         return value

@@ -8,6 +8,7 @@ draw masks by it without loading the package.
 """
 
 import reprlib
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -20,7 +21,7 @@ EXPECTED = (
 )
 
 
-def check_segmentation(segmentation: object, size: tuple[int, int]) -> None:
+def check_segmentation(segmentation: Any, size: tuple[int, int]) -> None:
     """Refuse what is neither polygons nor run lengths of the image.
 
     Run lengths in COCO's text are decoded by :func:`to_rle` only.
@@ -54,7 +55,7 @@ def check_segmentation(segmentation: object, size: tuple[int, int]) -> None:
         _check_lengths(segmentation['counts'], size)
 
 
-def to_rle(segmentation: object, size: tuple[int, int]) -> dict:
+def to_rle(segmentation: Any, size: tuple[int, int]) -> dict:
     """Return polygons or run lengths as COCO's compressed run lengths.
 
     Args:
@@ -80,7 +81,7 @@ def to_rle(segmentation: object, size: tuple[int, int]) -> dict:
     return dict(rle, counts=rle['counts'].decode())
 
 
-def draw_mask(segmentation: object, size: tuple[int, int]) -> np.ndarray:
+def draw_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     """Return the mask of polygons or run lengths, bool (H, W).
 
     The arguments and errors are those of :func:`to_rle`.
@@ -142,7 +143,8 @@ def decode_counts(text: str | bytes) -> list[int]:
     """
     if isinstance(text, str):
         text = text.encode('ascii', 'replace')
-    lengths, value, shift = [], 0, 0
+    lengths: list[int] = []
+    value = shift = 0
     for byte in text:
         code = byte - 48
         if not 0 <= code < 64 or shift > 60:

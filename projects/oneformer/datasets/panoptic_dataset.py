@@ -59,13 +59,13 @@ class OneFormerPanopticDataset(SegmentsDataset):
                 )
             annotations[annotation['image_id']] = annotation
         data_list = []
-        missing = []
+        missing: list[str] = []
         for image in content.images:
-            annotation = annotations.get(image['id'])
-            if annotation is None and not self.test_mode:
+            found = annotations.get(image['id'])
+            if found is None and not self.test_mode:
                 missing.append(image['file_name'])
             else:
-                data_list.append(self.parse_image(image, annotation, labels))
+                data_list.append(self.parse_image(image, found, labels))
         if missing:
             print_log(
                 f'{len(missing)} of {len(content.images)} images in '

@@ -87,7 +87,7 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
             prefix (str): Not used; part of mmengine's interface.
             is_dcn_module (int | float, optional): Not used, likewise.
         """
-        groups = {}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         seen = set()
         for path, submodule in module.named_modules():
             for name, param in submodule.named_parameters(recurse=False):

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch import nn
 
 from ..datasets.segments_dataset import SegmentsDataset
 from ..datasets.transforms.sample_task import SampleTask
@@ -53,7 +53,7 @@ class PreflightHook(Hook):
             return
         for name in ('train', 'val', 'test'):
             # Only those in use are built.
-            loop = getattr(runner, f'_{name}_loop', None)
+            loop: Any = getattr(runner, f'_{name}_loop', None)
             dataset = getattr(
                 getattr(loop, 'dataloader', None), 'dataset', None
             )
@@ -80,7 +80,7 @@ class PreflightHook(Hook):
             checkpoint['meta']['tasks'] = list(self.tasks)
 
 
-def unwrap(model: nn.Module) -> OneFormer | None:
+def unwrap(model: Any) -> OneFormer | None:
     """Return the OneFormer inside of wrappers, None if there is none."""
     while not isinstance(model, OneFormer):
         if not hasattr(model, 'module'):

@@ -38,7 +38,7 @@ class TaskTableHook(Hook):
         self._print(metrics)
 
     def _print(self, metrics: dict[str, float] | None) -> None:
-        if any(key in (metrics or {}) for _, key, _ in COLUMNS):
+        if metrics and any(key in metrics for _, key, _ in COLUMNS):
             print_log(task_table(metrics), logger='current')
 
 

@@ -10,6 +10,7 @@ import os.path as osp
 import tempfile
 from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from mmdet.registry import METRICS
@@ -102,7 +103,7 @@ class CityscapesMetric(BaseMetric):
             'The official metrics of Cityscapes',
         )
 
-    def script_options(self) -> tuple[ModuleType, object]:
+    def script_options(self) -> tuple[ModuleType, Any]:
         """Return the official script, and a copy of its settings."""
         script = self.load_script()
         options = copy.copy(script.args)
@@ -141,6 +142,7 @@ class CityscapesMetric(BaseMetric):
                 f'expected <city>_<number>_<number>{IMAGE_SUFFIX}.png.'
             )
         name = name.removesuffix(IMAGE_SUFFIX)
+        assert self.seg_prefix is not None, 'nothing is measured'
         path = osp.join(
             self.seg_prefix, name.split('_')[0], f'{name}_gtFine_{kind}.png'
         )

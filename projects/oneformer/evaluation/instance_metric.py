@@ -145,6 +145,7 @@ class InstanceAP(BaseMetric):
     def annotations(self) -> dict:
         """What the annotation file says of each image, by its id."""
         if self._annotations is None:
+            assert self.ann_file is not None, 'the samples have the truth'
             self._annotations = read_annotations(
                 self.ann_file, self.dataset_meta, self.category_key
             )
@@ -385,7 +386,9 @@ def evaluate(
         class, area range and number of predictions (10, 101, K, 4, M), and
         recall likewise (10, K, 4, M); -1 where there is no ground truth.
     """
-    images, truth, found = [], [], []
+    images: list[dict] = []
+    truth: list[dict] = []
+    found: list[dict] = []
     for number, result in enumerate(results, 1):
         height, width = result['size']
         images.append(dict(id=number, height=height, width=width))

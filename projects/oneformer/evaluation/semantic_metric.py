@@ -126,10 +126,10 @@ class SemanticIoU(BaseMetric):
 
     def draw(self, labels: np.ndarray) -> np.ndarray:
         """Return what a result file holds, np.uint8 or np.uint16 (H, W)."""
-        table = self.file_labels
-        if table is None:
-            table = range(len(self.dataset_meta['classes']))
-        table = np.array(table)
+        numbers = self.file_labels
+        if numbers is None:
+            numbers = range(len(self.dataset_meta['classes']))
+        table = np.array(numbers)
         return table.astype(np.min_scalar_type(table.max()))[labels]
 
     def compute_metrics(self, results: list) -> dict[str, float]:

@@ -92,12 +92,12 @@ class MaskBlocks:
         self.mask_preds = mask_preds.detach()
         self._workspace = Workspace(self.mask_preds)
         axes = [
-            [
+            (
                 mask_preds.shape[1 + axis],
                 metainfo['batch_input_shape'][axis],
                 metainfo['img_shape'][axis],
                 metainfo['ori_shape' if rescale else 'img_shape'][axis],
-            ]
+            )
             for axis in (0, 1)
         ]
         #: Height and width of the result.

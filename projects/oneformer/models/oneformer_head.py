@@ -132,10 +132,11 @@ class OneFormerHead(BaseModule):
         )
 
         self.criterion = self.text_mapper = self.contrastive_loss = None
-        training_parts = (criterion, text_mapper, contrastive_loss)
-        if all(training_parts):
-            self._build_training_parts(*training_parts)
-        elif any(training_parts):
+        if criterion and text_mapper and contrastive_loss:
+            self._build_training_parts(
+                criterion, text_mapper, contrastive_loss
+            )
+        elif criterion or text_mapper or contrastive_loss:
             raise ValueError(
                 'criterion, text_mapper and contrastive_loss are needed '
                 'together for training: give all three in train_cfg, or set '

@@ -1,6 +1,7 @@
 """The task token: which task the queries are asked to solve."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS, TASK_UTILS
@@ -35,14 +36,14 @@ class TaskToken(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        tokenizer = TASK_UTILS.build(tokenizer)
-        token_ids = tokenizer([task_sentence(task) for task in TASKS])
+        tokenize = TASK_UTILS.build(tokenizer)
+        token_ids = tokenize([task_sentence(task) for task in TASKS])
         # Integers, so that ``model.half()`` leaves them alone; constant, so
         # not in the checkpoint.
         self.register_buffer('token_ids', token_ids, persistent=False)
         self.layers = nn.ModuleList(
             [
-                nn.Linear(tokenizer.context_length, embed_dims),
+                nn.Linear(tokenize.context_length, embed_dims),
                 nn.Linear(embed_dims, embed_dims),
             ]
         )
@@ -75,7 +76,9 @@ class TaskToken(BaseModule):
         first, last = self.layers
         with torch.autocast(ids.device.type, enabled=False):
             ids = ids.float()
-            hidden = F.linear(ids, first.weight.float(), first.bias.float())
-            return F.linear(
-                hidden.relu(), last.weight.float(), last.bias.float()
-            )
+            return _project(_project(ids, first).relu(), last)
+
+
+def _project(x: Tensor, layer: Any) -> Tensor:
+    """Apply a linear layer in float32, whatever the type of its weights."""
+    return F.linear(x, layer.weight.float(), layer.bias.float())

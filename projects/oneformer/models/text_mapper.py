@@ -143,6 +143,7 @@ class TextEncoder(BaseModule):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         for layer in self.layers:
+            assert isinstance(layer, TextEncoderLayer)
             nn.init.normal_(layer.attn.in_proj_weight, std=width**-0.5)
             residual_std = width**-0.5 * (2 * depth) ** -0.5
             nn.init.normal_(layer.attn.out_proj.weight, std=residual_std)

@@ -77,7 +77,7 @@ class OneFormerTTA(BaseTTAModel):
                 'OneFormerTTA needs the transform TestTimeAug at the end of '
                 'the test pipeline: use tta_pipeline of the config.'
             )
-        merged = None
+        merged: SampleList = []
         for inputs, samples in zip(
             data['inputs'], data['data_samples'], strict=True
         ):

@@ -183,7 +183,8 @@ def _word_ids(word: str) -> tuple[int, ...]:
     ids[-1] += 256
     while True:
         pairs = set(zip(ids, ids[1:], strict=False))
-        best = min(pairs & merge_ids.keys(), key=merge_ids.get, default=None)
+        known = pairs & merge_ids.keys()
+        best = min(known, key=merge_ids.__getitem__, default=None)
         if best is None:
             return tuple(ids)
         ids = _merge(ids, best, merge_ids[best])
@@ -191,7 +192,7 @@ def _word_ids(word: str) -> tuple[int, ...]:
 
 def _merge(ids: list[int], pair: tuple[int, int], merged: int) -> list[int]:
     """Replace each occurrence of a pair, from left to right."""
-    result = []
+    result: list[int] = []
     for token_id in ids:
         # A merged id never starts a pair of its own merge.
         if result and (result[-1], token_id) == pair:

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
 from .key_table import listed
 from .layouts import NATIVE, layout_of, to_native
@@ -21,7 +22,7 @@ _MAX_ROWS = 8  # class names in the report
 
 
 def fit_state_dict(
-    model: nn.Module,
+    model: Any,
     state_dict: Mapping[str, Tensor],
     classes: Sequence[str] | None = None,
     source: str = 'the state dict',
@@ -34,7 +35,7 @@ def fit_state_dict(
     lack) or a part that was added, such as a neck. A report is logged.
 
     Args:
-        model (nn.Module): A ``OneFormer``. Not changed.
+        model (OneFormer): What loads the weights. Not changed.
         state_dict (Mapping[str, Tensor]): Weights in any known layout.
         classes (Sequence[str], optional): Class names of the weights. Rows
             of classes that the model has too are copied.
@@ -100,7 +101,7 @@ def _component(name: str) -> str:
 
 
 def _take_over_rows(
-    model: nn.Module,
+    model: Any,
     entries: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
     classes: Sequence[str],
@@ -175,7 +176,7 @@ def describe_weights(entries: Mapping[str, Tensor]) -> str:
 
 def _report(
     source: str,
-    layout: str,
+    layout: str | None,
     fitted: Mapping[str, Tensor],
     skipped: Sequence[str],
     fresh: Mapping[str, Tensor],
@@ -208,7 +209,7 @@ def _report(
 
 
 def load_hook(
-    model: nn.Module,
+    model: Any,
     state_dict: dict,
     prefix: str,
     local_metadata: dict,

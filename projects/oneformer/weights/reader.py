@@ -69,12 +69,12 @@ def read_checkpoint(
     else:
         raise CheckpointNotFoundError(f'Checkpoint {path} does not exist.')
     if file.name.endswith('.index.json'):
-        content = {}
+        found: Mapping = {}
         for shard in _shards(file):
-            content |= _read_file(shard, map_location, trust_pickle)
+            found = {**found, **_read_file(shard, map_location, trust_pickle)}
     else:
-        content = _read_file(file, map_location, trust_pickle)
-    content = _unwrap(content)
+        found = _read_file(file, map_location, trust_pickle)
+    content = _unwrap(found)
     _leave_out_configs(content)
     if 'state_dict' in content:
         _annotate(content, path, file)
@@ -151,14 +151,14 @@ def _read_json(path: Path) -> dict:
     return content
 
 
-def _read_file(path: Path, map_location: Any, trust_pickle: bool) -> dict:
+def _read_file(path: Path, map_location: Any, trust_pickle: bool) -> Mapping:
     with path.open('rb') as file:
         return _read_open_file(path, file, map_location, trust_pickle)
 
 
 def _read_open_file(
     path: Path, file: BinaryIO, map_location: Any, trust_pickle: bool
-) -> dict:
+) -> Mapping:
     try:
         content = _content(path, file, map_location, trust_pickle)
     except UnsafeContentError as error:

@@ -13,7 +13,7 @@ import re
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -130,7 +130,10 @@ def make_array(kind: str, shape: tuple, code: bytes) -> np.ndarray:
 
 
 def make_array_of_bytes(
-    content: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str
+    content: bytes,
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+    order: Literal['C', 'F'],
 ) -> np.ndarray:
     """Make an array as protocol 5 writes it."""
     if not isinstance(content, (bytes, bytearray)):
@@ -240,15 +243,17 @@ class WeightsUnpickler(pickle._Unpickler):
     one in C gives any object on its stack a state, also a function or class.
 
     Args:
-        file (BinaryIO): At the beginning of a pickle.
+        file (IO[bytes]): At the beginning of a pickle.
         find_storage (Callable, optional): Returns the :class:`Storage` that
             a persistent id of PyTorch, a tuple, refers to.
         extra (dict[str, Callable]): What further names stand for.
     """
 
+    stack: list  # of pickle's unpickler
+
     def __init__(
         self,
-        file: BinaryIO,
+        file: IO[bytes],
         find_storage: Callable[[tuple], Storage] | None = None,
         extra: dict[str, Callable] | None = None,
     ) -> None:
@@ -296,7 +301,7 @@ class WeightsUnpickler(pickle._Unpickler):
     def _refuse(self) -> None:
         raise UnsafeContentError('It uses a rare operation of pickle.')
 
-    dispatch = {
+    dispatch: ClassVar[dict[int, Callable]] = {
         **pickle._Unpickler.dispatch,
         pickle.REDUCE[0]: _make,
         pickle.NEWOBJ[0]: _make,
@@ -305,7 +310,7 @@ class WeightsUnpickler(pickle._Unpickler):
     }
 
 
-def _set_metadata(target: OrderedDict, state: dict) -> None:
+def _set_metadata(target: Any, state: dict) -> None:
     """Keep the versions of modules, which state dicts have as attribute."""
     target._metadata = OrderedDict(
         (name, dict(version=entry['version']))

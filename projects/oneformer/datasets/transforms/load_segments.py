@@ -38,7 +38,7 @@ class LoadSegments(BaseTransform):
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
-        self.loaders = dict(
+        self.loaders: dict[str, BaseTransform] = dict(
             panoptic=LoadPanopticSegments(backend_args),
             instance=LoadInstanceSegments(),
             semantic=LoadSemanticSegments(backend_args),

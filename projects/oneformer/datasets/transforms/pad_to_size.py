@@ -105,4 +105,5 @@ def check_sides(name: str, value: Sequence[int]) -> tuple[int, int]:
         raise ValueError(
             f'Expected two whole numbers above 0 as {name}, got {value!r}.'
         )
-    return tuple(value)
+    height, width = value
+    return height, width

@@ -39,15 +39,15 @@ def resized_crop(
     if size == before:
         return image[top : top + height, left : left + width]
     if size == crop or not _columns_first(before, size):
-        image = Image.fromarray(image).resize(size[::-1], BILINEAR)
-        return np.array(image)[top : top + height, left : left + width]
+        whole = Image.fromarray(image).resize(size[::-1], BILINEAR)
+        return np.array(whole)[top : top + height, left : left + width]
     first, last = _rows_read(before[0], size[0], top, height)
-    image = Image.fromarray(image[first:last])
-    image = image.resize((size[1], last - first), BILINEAR)
+    part = Image.fromarray(image[first:last])
+    part = part.resize((size[1], last - first), BILINEAR)
     # The rows that were left out are black: they have no part in the crop.
     box = (left, -first, left + width, before[0] - first)
-    image = image.crop(box).resize((width, size[0]), BILINEAR)
-    return np.array(image.crop((0, top, width, top + height)))
+    part = part.crop(box).resize((width, size[0]), BILINEAR)
+    return np.array(part.crop((0, top, width, top + height)))
 
 
 def resized_id_crop(
@@ -69,11 +69,8 @@ def resized_id_crop(
         np.ndarray: uint8, of the size ``crop``.
     """
     if size == ids.shape[:2]:
-        rows, columns = (
-            slice(start, start + length)
-            for start, length in zip(offset, crop, strict=True)
-        )
-        return ids[rows, columns]
+        (top, left), (height, width) = offset, crop
+        return ids[top : top + height, left : left + width]
     rows, columns = (
         _nearest(*axis)
         for axis in zip(ids.shape, size, offset, crop, strict=False)
@@ -101,7 +98,7 @@ def contiguous(image: np.ndarray) -> np.ndarray:
         straight = cv2.cvtColor(straight, cv2.COLOR_BGR2RGB)
     if any(turned[:2]):
         axes = {(True, False): 0, (False, True): 1, (True, True): -1}
-        straight = cv2.flip(straight, axes[tuple(turned[:2])])
+        straight = cv2.flip(straight, axes[turned[0], turned[1]])
     return straight
 
 

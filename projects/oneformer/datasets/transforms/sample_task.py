@@ -59,7 +59,7 @@ class SampleTask(BaseTransform):
                 'dataset out.'
             )
         draw = self._draw() * sum(probs)
-        index = np.searchsorted(np.cumsum(probs), draw, side='right')
+        index = int(np.searchsorted(np.cumsum(probs), draw, side='right'))
         results['task'] = tasks[min(index, len(tasks) - 1)]
         return results
 
@@ -67,7 +67,8 @@ class SampleTask(BaseTransform):
         worker = get_worker_info()
         if worker is None:
             return np.random.rand()
-        if worker.seed != self._seed:  # a new epoch, or the first image
+        # A new epoch, or the first image.
+        if self._rng is None or worker.seed != self._seed:
             self._seed = worker.seed
             # PyTorch's seed differs by epoch but not by rank, that of
             # NumPy, which mmengine sets, by rank but not by epoch.

@@ -1,5 +1,7 @@
 """Colour jitter of SSD, in 8 bits."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -42,10 +44,12 @@ class SSDColorJitter(BaseTransform):
         saturation_range: tuple[float, float] = (0.5, 1.5),
         hue_delta: int = 18,
     ) -> None:
-        self.brightness_delta = _delta('brightness_delta', brightness_delta)
+        _check_delta('brightness_delta', brightness_delta)
+        self.brightness_delta = brightness_delta
         self.contrast_range = _range('contrast_range', contrast_range)
         self.saturation_range = _range('saturation_range', saturation_range)
-        self.hue_delta = _delta('hue_delta', hue_delta)
+        _check_delta('hue_delta', hue_delta)
+        self.hue_delta = hue_delta
 
     def transform(self, results: dict) -> dict:
         """Change the colours of ``results['img']``."""
@@ -114,17 +118,15 @@ def map_hsv(img: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
     )
 
 
-def _delta(name: str, value: float) -> float:
+def _check_delta(name: str, value: float) -> None:
     if value < 0:
         raise ValueError(f'Expected {name} of at least 0, got {value}.')
-    return value
 
 
-def _range(name: str, value: tuple[float, float]) -> tuple[float, float]:
-    value = tuple(value)
+def _range(name: str, value: Sequence[float]) -> tuple[float, float]:
     if len(value) != 2 or value[0] > value[1]:
         raise ValueError(
             f'Expected two numbers, (smallest, largest), as {name}, got '
-            f'{value}.'
+            f'{tuple(value)}.'
         )
-    return value
+    return value[0], value[1]

@@ -1,6 +1,7 @@
 """DiNAT: a hierarchical transformer on dilated neighborhood attention."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -73,7 +74,7 @@ class DiNAT(BaseModule):
         widths = [embed_dims * 2**i for i in range(len(depths))]
         last = max(sum(depths) - 1, 1)
         rates = (drop_path_rate * i / last for i in range(sum(depths)))
-        options = dict(
+        options: dict[str, Any] = dict(
             kernel_size=kernel_size,
             mlp_ratio=mlp_ratio,
             with_cp=with_cp,
@@ -111,6 +112,7 @@ class DiNAT(BaseModule):
         x = self.patch_embed(images)  # (B, H/4, W/4, C)
         outs = []
         for i, level in enumerate(self.levels):
+            assert isinstance(level, Level)
             for block in level.blocks:
                 x = block(x)
             if i in self.out_indices:
@@ -127,7 +129,9 @@ class DiNAT(BaseModule):
         return self
 
     def _freeze(self) -> None:
-        frozen = [self.patch_embed] if self.frozen_stages >= 0 else []
+        frozen: list[nn.Module] = []
+        if self.frozen_stages >= 0:
+            frozen.append(self.patch_embed)
         for i in range(self.frozen_stages):
             frozen.append(self.levels[i])
             if i in self.out_indices:
@@ -155,7 +159,7 @@ class PatchEmbed(nn.Module):
 class Level(nn.Module):
     """Blocks at one resolution, and the downsampling to the next, if any."""
 
-    def __init__(self, blocks: list[nn.Module], width: int | None) -> None:
+    def __init__(self, blocks: Iterable[nn.Module], width: int | None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = None if width is None else Downsample(width)

@@ -229,8 +229,7 @@ def split_remainders(
     num_queries: int, num_keys: int, dilation: int
 ) -> Iterator[Residues]:
     """Sort the remainders of an axis by the lengths of their groups."""
-    cuts = {0, num_queries % dilation, num_keys % dilation, dilation}
-    cuts = sorted(cuts)
+    cuts = sorted({0, num_queries % dilation, num_keys % dilation, dilation})
     for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
         lengths = [
             -(-(n - start) // dilation) for n in (num_queries, num_keys)
@@ -326,7 +325,9 @@ def _natten(
         tensor.permute(0, 3, 1, 2, 4).contiguous()
         for tensor in (query, key, value)
     )  # (B, heads, H', W', D)
-    weigh, gather = _find_natten()[0]
+    functions, problem = _find_natten()
+    assert functions is not None, problem
+    weigh, gather = functions
     logits = weigh(
         query, key, rpb=bias, kernel_size=kernel_size, dilation=dilation
     )
@@ -348,10 +349,8 @@ def _find_natten() -> tuple[tuple[Callable, Callable] | None, str | None]:
     except ImportError:
         return None, 'natten is not installed'
     names = ('na2d_qk', 'na2d_av'), ('natten2dqkrpb', 'natten2dav')
-    for weigh, gather in names:
-        weigh, gather = (
-            getattr(functional, name, None) for name in (weigh, gather)
-        )
+    for pair in names:
+        weigh, gather = (getattr(functional, name, None) for name in pair)
         if weigh is None or gather is None:
             continue
         if {'rpb', 'kernel_size'} <= inspect.signature(

@@ -1,7 +1,10 @@
 """Multi-head attention that shares masks among heads and keys among tasks."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from mmcv.cnn.bricks.transformer import MultiheadAttention
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from .dropout import can_be_lean
@@ -108,7 +111,7 @@ def unfold_tasks(x: Tensor, batch: int) -> Tensor:
     return x.transpose(0, 1).flatten(0, 1)
 
 
-def use_shared_attention(layers: nn.ModuleList) -> None:
+def use_shared_attention(layers: Iterable[Any]) -> None:
     """Replace the attentions of mmdet's decoder layers, before training."""
     for layer in layers:
         layer.self_attn = Attention(**layer.self_attn_cfg)

@@ -4,7 +4,7 @@ import torch
 from mmcv.ops import MultiScaleDeformableAttention
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from mmdet.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from .deformable_backends import BACKENDS
 from .deformable_sampling import Levels, sample_grid, sample_rows
@@ -26,6 +26,8 @@ class DeformableAttention(MultiScaleDeformableAttention):
     Raises:
         ValueError: If there is no such backend.
     """
+
+    dropout: nn.Dropout
 
     def __init__(self, *, backend: str = 'auto', **options) -> None:
         super().__init__(**options)

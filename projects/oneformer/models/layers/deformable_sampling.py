@@ -4,7 +4,7 @@ Both compute what :func:`sample_grid` says; which is faster depends on the
 device. docs/deformable_attention.md has the measurements.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,7 +70,7 @@ def sample_grid(
     maps = value.to(exact).permute(0, 2, 3, 1).flatten(0, 1)  # (B h, C, N)
     grids = (2 * locations.to(exact) - 1).transpose(1, 2).flatten(0, 1)
     shares = weights.to(exact).transpose(1, 2).flatten(0, 1)
-    total = 0
+    total: Any = 0
     for level, tokens in enumerate(maps.split(levels.lengths, dim=-1)):
         sampled = F.grid_sample(
             tokens.unflatten(-1, levels.sizes[level]),
@@ -280,7 +280,7 @@ def _value_gradient(
         batch * sum(areas) * heads, dtype=torch.int32, device=rows.device
     )
     first = torch.searchsorted(rows, table_rows, out_int32=True)
-    total = 0
+    total: Any = 0
     for (down, right), share in zip(CORNERS, shares, strict=True):
         by_cell = F.embedding_bag(
             queries, grad, first, per_sample_weights=share[order], mode='sum'

@@ -43,7 +43,7 @@ def draw_kept(shape: tuple[int, ...], dropout: float) -> tuple[Tensor, float]:
         the share kept. Conversion from bool would be slower.
     """
     size = torch.Size(shape).numel()
-    seed = torch.randint(torch.iinfo(torch.int64).max, ()).item()
+    seed = int(torch.randint(torch.iinfo(torch.int64).max, ()))
     generator = np.random.Generator(np.random.SFC64(seed))
     count = -(-size * _BITS // 64)
     words = generator.integers(2**64, size=count, dtype=np.uint64)

@@ -4,6 +4,9 @@ Feed-forward networks and the windows of Swin save more than the rest of the
 model together, although most of it takes little time to compute again.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.backbones.swin import WindowMSA
@@ -23,7 +26,8 @@ def use_lean_layers(model: nn.Module) -> None:
     Args:
         model (nn.Module): Before it is trained.
     """
-    for parent in list(model.modules()):
+    parents: list[Any] = list(model.modules())
+    for parent in parents:
         if type(parent) is FFN and parent.num_fcs == 2:
             (_, activation, dropout), *_ = parent.layers
             if dropout.p or not overwrites(activation):
@@ -40,11 +44,11 @@ class FeedForwardLayers(nn.Sequential):
     output if it overwrites the input. Plain layers save up to three.
 
     Args:
-        plain (nn.Sequential): Linear layer, activation and dropout as one
-            module, then linear layer and dropout.
+        plain (Iterable): Linear layer, activation and dropout as one module,
+            then linear layer and dropout.
     """
 
-    def __init__(self, plain: nn.Sequential) -> None:
+    def __init__(self, plain: Iterable[Any]) -> None:
         (first, activation, inner_dropout), second, dropout = plain
         super().__init__(
             nn.Sequential(first, activation, Dropout(inner_dropout.p)),
@@ -57,7 +61,8 @@ class FeedForwardLayers(nn.Sequential):
         if torch.compiler.is_compiling():
             # A compiler decides by itself what to save.
             return super().forward(x)
-        (first, activation, inner_dropout), second, dropout = self
+        inner, second, dropout = self
+        first, activation, inner_dropout = inner.children()
         hidden, rest = first(x), [activation, inner_dropout, second]
         if overwrites(activation):
             hidden, rest = activation(hidden), [inner_dropout, second]

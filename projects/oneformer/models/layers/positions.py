@@ -19,8 +19,9 @@ def sine_positions(features: Tensor) -> Tensor:
         Tensor: float32, first C/2 channels for y, then C/2 for x,
         (1, H * W, C).
     """
-    channels, *size = features.shape[1:]
-    return sine_positions_of_size(tuple(size), channels, features.device)
+    channels, height, width = features.shape[1:]
+    size = height, width
+    return sine_positions_of_size(size, channels, features.device)
 
 
 def sine_positions_of_size(

@@ -1,14 +1,15 @@
 """Activation checkpointing: less memory for more time."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
-from torch import Tensor, is_grad_enabled
+from torch import is_grad_enabled
 from torch.utils.checkpoint import checkpoint
 
+T = TypeVar('T')
 
-def call(
-    module: Callable, with_cp: bool, **inputs
-) -> Tensor | list[Tensor] | tuple[Tensor, ...]:
+
+def call(module: Callable[..., T], with_cp: bool, **inputs) -> T:
     """Call a module or function.
 
     Args:

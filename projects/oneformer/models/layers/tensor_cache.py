@@ -36,7 +36,8 @@ def cache_tensors(
                 return compute(*args)
             return cached(*args)
 
-        call.cache_clear = cached.cache_clear
+        # As functools.lru_cache has it; types of functions have no attributes.
+        call.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
         return call
 
     return decorate

@@ -121,8 +121,8 @@ class OneFormerCriterion(BaseModule):
     @staticmethod
     def mean_num_masks(targets: list[Target], device: torch.device) -> Tensor:
         """Ground-truth masks per process, at least 1, scalar."""
-        count = sum(len(target) for target in targets)
-        count = torch.tensor(float(count), device=device)
+        own = float(sum(len(target) for target in targets))
+        count = torch.tensor(own, device=device)
         return reduce_mean(count).clamp(min=1)
 
     def labelled_shares(

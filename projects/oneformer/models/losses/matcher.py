@@ -133,7 +133,7 @@ class QueryMatcher:
         Returns:
             Tensor: float32, (Q, N).
         """
-        if len(target) == 0:
+        if tables is None:
             return cls_scores.new_zeros((len(cls_scores), 0)).float()
         features, masks = tables
         points = self.draw_points(mask_embeds.device)

@@ -1,5 +1,6 @@
 """What happens to a batch whose numbers are not finite."""
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ class NonFiniteGuard:
             for param in params
             if param.requires_grad
         ]
-        return dict(loss_left_out=sum(zeros))
+        return dict(loss_left_out=functools.reduce(torch.add, zeros))
 
     def passed(self) -> None:
         """Note a batch that is finite."""

@@ -1,5 +1,7 @@
 """Values of feature maps and binary masks at points between pixels."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,7 +49,7 @@ def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
             ]
         )
     flat = masks.flatten(1).view(torch.uint8)
-    total = 0
+    total: Any = 0
     for index, weight in corners(points, *masks.shape[-2:]):
         shared = points.dim() == 2
         values = flat[:, index] if shared else flat.gather(1, index)
@@ -164,7 +166,7 @@ class PointTable:
         """
         terms = corners(points, *self.size)
         if self.rows.dtype == torch.uint8:
-            total = 0
+            total: Any = 0
             for index, weight in terms:
                 # Quicker than an index of all four.
                 values = self.rows.index_select(0, index)
