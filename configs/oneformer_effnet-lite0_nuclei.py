@@ -2,6 +2,16 @@
 
 Train: python tools/train.py configs/oneformer_effnet-lite0_nuclei.py
 Ours: see docs/results.md.
+
+Half of the nuclei measure less than 10 pixels across where the long side of
+the image is 256. Therefore this config differs from the other small ones:
+
+- Images are enlarged for test. With perfect masks at stride 4, the largest
+  AP is 52 at a long side of 256 and 65 at 384. (Perfect masks in full size
+  reach 79: AP counts 100 predictions an image.)
+- Crops for training show a smaller part of the image, as much enlarged.
+- The losses and the matching of each mask use more points: of 512, a third of
+  the nuclei in crops of a whole image would get none.
 """
 
 _base_ = [
@@ -12,11 +22,19 @@ _base_ = [
 ]
 
 metainfo = dict(classes=('nucleus', 'background'), thing_classes=('nucleus',))
-model = dict(metainfo=metainfo)
+num_points = 2048
+model = dict(
+    metainfo=metainfo,
+    train_cfg=dict(
+        criterion=dict(
+            num_points=num_points, matcher=dict(num_points=num_points)
+        )
+    ),
+)
 
 data_root = 'data/nuclei_panoptic/'
 scale_jitter = dict(
-    _base_.scale_jitter, size=(192, 192), ratio_range=(0.75, 2.0)
+    _base_.scale_jitter, size=(160, 160), ratio_range=(1.6, 4.0)
 )
 train_pipeline = [
     _base_.load_image,
@@ -28,7 +46,7 @@ train_pipeline = [
     _base_.task_texts,
     _base_.pack_train,
 ]
-resize = dict(_base_.resize, scale=(256, 256))
+resize = dict(_base_.resize, scale=(384, 384))
 test_pipeline = [
     _base_.load_image,
     resize,
