@@ -327,8 +327,8 @@ def test_a_model_warns_once_when_asked_what_it_was_not_trained_for(
     for _ in range(2):
         with torch.no_grad():
             model.test_step(pseudo_collate([dataset[0]]))
-    (warning,) = [text for text in warnings if 'asked for' in text]
-    assert 'asked for the panoptic task' in warning
+    (warning,) = [text for text in warnings if 'is requested' in text]
+    assert 'The panoptic task is requested' in warning
     assert 'trained for instance only' in warning
 
 
