@@ -252,27 +252,7 @@ def read_annotations(path: str, meta: dict, category_key: str) -> dict:
     content, warning = require_coco(raw, 'instance', path)
     if warning:
         print_log(warning, logger='current', level=logging.WARNING)
-    classes = list(meta['classes'])
-    labels = dict(enumerate(range(len(classes))))
-    if category_key == 'name':
-        labels = {
-            category['id']: classes.index(category['name'])
-            for category in content.categories
-            if category['name'] in classes
-        }
-    known = {labels.get(category['id']) for category in content.categories}
-    if missing := [
-        name
-        for name in meta['thing_classes']
-        if classes.index(name) not in known
-    ]:
-        names = [category['name'] for category in content.categories]
-        raise ValueError(
-            f'{path} has no categories {missing}, by their {category_key}; '
-            f'its categories are {reprlib.repr(names)}. Where their ids are '
-            "the labels, set category_key='label' of InstanceAP; where they "
-            "have the names of the classes, 'name'."
-        )
+    labels = labels_by_id(content.categories, path, meta, category_key)
     sizes = {i['id']: (i['height'], i['width']) for i in content.images}
     annotations: dict = {number: [] for number in sizes}
     for own in content.annotations:
@@ -290,6 +270,44 @@ def read_annotations(path: str, meta: dict, category_key: str) -> dict:
                 + '. Mend or remove it.'
             ) from error
     return annotations
+
+
+def labels_by_id(
+    categories: list[dict], path: str, meta: dict, category_key: str
+) -> dict[int, int]:
+    """Return the label of each category id that is a class.
+
+    Args:
+        categories (list[dict]): Those of a COCO JSON.
+        path (str): The file, for the message.
+        meta (dict): ``classes`` and ``thing_classes``.
+        category_key (str): See :class:`InstanceAP`.
+
+    Raises:
+        ValueError: If a thing is not among the categories.
+    """
+    classes = list(meta['classes'])
+    labels = dict(enumerate(range(len(classes))))
+    if category_key == 'name':
+        labels = {
+            category['id']: classes.index(category['name'])
+            for category in categories
+            if category['name'] in classes
+        }
+    known = {labels.get(category['id']) for category in categories}
+    if missing := [
+        name
+        for name in meta['thing_classes']
+        if classes.index(name) not in known
+    ]:
+        names = [category['name'] for category in categories]
+        raise ValueError(
+            f'{path} has no categories {missing}, by their {category_key}; '
+            f'its categories are {reprlib.repr(names)}. Where their ids are '
+            "the labels, set category_key='label' of InstanceAP; where they "
+            "have the names of the classes, 'name'."
+        )
+    return labels
 
 
 def read_truth(annotation: dict, label: int, size: tuple[int, int]) -> dict:
