@@ -69,7 +69,7 @@ def parse_args(args: list[str] | None) -> argparse.Namespace:
         action='store_true',
         help='tiny networks: whether it runs, not how fast',
     )
-    # What a process of the command is told.
+    # Options of a process of the command.
     parser.add_argument('--job', help=argparse.SUPPRESS)
     parser.add_argument('--rows', type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(args)
