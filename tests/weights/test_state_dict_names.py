@@ -45,7 +45,6 @@ def values_on_the_cpu(function):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', RECORDS)
 def test_the_state_dict_of_a_config_has_the_recorded_names(name):
     assert fingerprint(name) == RECORDS[name]
