@@ -10,8 +10,8 @@ ROOT = 'projects.oneformer'
 # From the lowest layer to the highest. A module belongs to the longest name
 # that it begins with; modules of one layer may import one another.
 LAYERS = (
-    ('version', 'compat', 'optional', 'tasks', 'run_lengths'),
-    ('mmcv_ops', 'text', 'metainfo', 'visualization'),
+    ('version', 'compat', 'optional', 'tasks', 'run_lengths', 'images'),
+    ('mmcv_ops', 'registry', 'text', 'metainfo', 'visualization'),
     ('weights', 'checkpoint'),
     ('models.layers',),
     ('models.losses', 'models.backbones'),

@@ -266,7 +266,7 @@ def test_pictures_are_augmented_as_in_the_reference(name, config, recipe):
         'LoadImageFromFile',
         'LoadSegments',
     ]
-    assert loaded[0].imdecode_backend == 'pillow'
+    assert loaded[0]._scope_ == 'projects.oneformer'
     assert augmented == expected
     tasks = ALL_TASKS
     if recipe.data == 'mapillary' and not name.endswith('-for-cityscapes'):

@@ -29,6 +29,7 @@ def _load(path: str) -> ModuleType:
 coco_layout = _load('datasets/coco_layout.py')
 coco_masks = _load('datasets/coco_masks.py')
 file_names = _load('datasets/file_names.py')
+images = _load('images.py')
 metainfo = _load('metainfo.py')
 segment_ids = _load('datasets/transforms/segment_ids.py')
 tasks = _load('tasks.py')

@@ -200,6 +200,7 @@ def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
 
     from projects.oneformer.datasets import LoadPanopticSegments
     from projects.oneformer.datasets.transforms.segment_ids import decode_ids
+    from projects.oneformer.images import read_image
     from projects.oneformer.inferencer import OneFormerInferencer
     from projects.oneformer.tasks import TASKS
     from projects.oneformer.visualization import (
@@ -216,9 +217,7 @@ def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
     rows = []
     for index in range(0, len(dataset), step)[:NUM_ROWS]:
         info = dataset.get_data_info(index)
-        image = mmcv.imread(
-            info['img_path'], channel_order='rgb', backend='pillow'
-        )
+        image = read_image(info['img_path'])[..., ::-1]  # RGB
         ids = decode_ids(load_segments(dict(info))['gt_seg_map'])
         truth = ground_truth_sample(
             ids, info['segments_info'], len(meta['classes'])

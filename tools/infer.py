@@ -1,18 +1,19 @@
 """Segment images: one drawing per image and task, one JSON of segments.
 
+An image that cannot be read is reported, the others are segmented, and the
+exit code is 1. Results are on disk as soon as an image is done.
+
 Example: python tools/infer.py configs/oneformer_swin-l_coco.py photos/ \\
              --weights model.pth --task panoptic instance --out-dir out
 """
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
 
 from _cli import TASKS, add_config_options, load_config
 
-EXTENSIONS = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+MAX_NAMES = 20  # of failed images in the last line
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,11 +31,15 @@ def parse_args() -> argparse.Namespace:
         '--task',
         nargs='+',
         choices=TASKS,
-        default=list(TASKS),
-        help='tasks to solve; an image goes through the backbone once',
+        help='tasks to solve, by default test_cfg.tasks of the model; an '
+        'image goes through the backbone once',
     )
     parser.add_argument(
-        '--out-dir', type=Path, default=Path('outputs'), help='result folder'
+        '--out-dir',
+        type=Path,
+        default=Path('outputs'),
+        help='result folder; a second run adds to it, and replaces all '
+        'results of an image of the same path (default: outputs)',
     )
     parser.add_argument(
         '--device', help='cpu, cuda, cuda:1, ...; by default a GPU if present'
@@ -74,14 +79,19 @@ def main() -> None:
     """Segment the images."""
     args = parse_args()
     paths = list_images(args.images)
+    if args.out_dir.resolve() in {Path(p).resolve() for p in args.images}:
+        sys.exit(
+            f'--out-dir {args.out_dir} is a folder of images, among which '
+            'the drawings would be: choose another.'
+        )
     config = load_config(args.config, args.cfg_options)
 
-    import mmcv
+    from _results import ResultFolder
 
-    from projects.oneformer.inferencer import OneFormerInferencer, describe
-    from projects.oneformer.visualization import draw_result
+    from projects.oneformer.inferencer import OneFormerInferencer
 
     try:
+        results = ResultFolder(args.out_dir, config.model.metainfo['classes'])
         inferencer = OneFormerInferencer(
             config,
             args.weights,
@@ -91,63 +101,94 @@ def main() -> None:
             overlap=args.overlap,
             tile_score_thr=args.score_thr,
         )
+        tasks = args.task or list(inferencer.model.tasks)
+        failed = segment(
+            inferencer, paths, tasks, args.batch_size, args.score_thr, results
+        )
     except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        sys.exit(f'Stopped: {error}')
+    number = len(paths) - len(failed)
+    print(
+        f'Wrote {number * len(tasks)} drawings of {number} images and '
+        f'{results.target}.'
+    )
+    if failed:
+        names = ', '.join(failed[:MAX_NAMES])
+        if len(failed) > MAX_NAMES:
+            names += f' and {len(failed) - MAX_NAMES} more, named above'
+        sys.exit(f'{len(failed)} of {len(paths)} images failed: {names}')
+
+
+def segment(
+    inferencer, paths: list[Path], tasks, batch_size, score_thr, results
+) -> list[str]:
+    """Write the results of images, and return the names of those that fail.
+
+    Args:
+        inferencer (OneFormerInferencer): The model.
+        paths (list[Path]): The images.
+        tasks (list[str]): What is asked of each.
+        batch_size (int): Images at a time.
+        score_thr (float): Leave out instances with a lower score.
+        results (ResultFolder): Where to; it is closed at the end, or if this
+            stops before.
+    """
+    from projects.oneformer.images import ImageError, printable
+    from projects.oneformer.inferencer import describe
+    from projects.oneformer.visualization import draw_result
+
+    failed = []
     meta = inferencer.dataset_meta
-    records = []
-    results = inferencer(paths.values(), args.task, args.batch_size)
-    failure = None
-    for name, path in paths.items():
-        try:
-            sample = next(results)
-        except (OSError, ValueError) as error:
-            failure = error  # the results so far are written nonetheless
-            break
-        height, width = sample.ori_shape
-        record = dict(file=str(path), height=height, width=width)
-        # Read as the model does, with the rotation in the file's EXIF.
-        image = mmcv.imread(path, channel_order='rgb', backend='pillow')
-        for task in args.task:
-            drawing = draw_result(image, sample, task, meta, args.score_thr)
-            target = args.out_dir / f'{name}_{task}.png'
-            mmcv.imwrite(drawing[..., ::-1], str(target))
-            record[task] = describe(sample, task, meta, args.score_thr)
-        records.append(record)
-        print(f'{path}: {", ".join(args.task)}')
-    target = args.out_dir / 'segments.json'
-    content = dict(classes=list(meta['classes']), images=records)
-    partial = target.with_suffix('.partial')
-    partial.write_text(json.dumps(content))
-    os.replace(partial, target)
-    print(f'Wrote {len(records) * len(args.task)} drawings and {target}.')
-    if failure:
-        sys.exit(f'Stopped: {failure}')
+    outcomes = inferencer(paths, tasks, batch_size, return_errors=True)
+    try:
+        for path, outcome in zip(paths, outcomes, strict=True):
+            try:
+                if isinstance(outcome, ImageError):
+                    raise outcome
+                image = inferencer.read(path)[..., ::-1]
+            except ImageError as error:
+                print(error, file=sys.stderr, flush=True)
+                failed.append(printable(path))
+                continue
+            height, width = outcome.ori_shape
+            record = dict(height=height, width=width)
+            drawings = {}
+            for task in tasks:
+                drawings[task] = draw_result(
+                    image, outcome, task, meta, score_thr
+                )
+                record[task] = describe(outcome, task, meta, score_thr)
+            results.add(path, record, drawings)
+            print(f'{printable(path)}: {", ".join(tasks)}', flush=True)
+    finally:
+        results.close()
+    return failed
 
 
-def list_images(arguments: list[str]) -> dict[str, Path]:
-    """Return the images of files and folders, by name of the result."""
+def list_images(arguments: list[str]) -> list[Path]:
+    """Return the images of files and folders, each once."""
+    from _package import file_names
+
     paths = []
     for path in map(Path, arguments):
-        if path.is_dir():
-            found = sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix.lower() in EXTENSIONS
-            )
-            if not found:
-                sys.exit(f'{path} has no image ({sorted(EXTENSIONS)}).')
-            paths += found
-        elif path.is_file():
-            paths.append(path)
-        else:
+        if not path.exists():
             sys.exit(f'{path} does not exist.')
-    images = {}
-    for path in paths:
-        name, number = path.stem, 2
-        while name in images:  # of several folders, with the same name
-            name, number = f'{path.stem}_{number}', number + 1
-        images[name] = path
-    return images
+        if not path.is_dir():
+            paths.append(path)
+            continue
+        found = sorted(
+            file
+            for file in path.iterdir()
+            if file_names.image_stem(file.name) is not None
+            and not file.is_dir()
+        )
+        if not found:
+            sys.exit(
+                f'{path} has no image ({", ".join(file_names.IMAGE_SUFFIXES)}'
+                ').'
+            )
+        paths += found
+    return list(dict.fromkeys(paths))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """From images to results of any task."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from os import PathLike
@@ -12,13 +13,15 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
+from PIL.Image import Image as PillowImage
 from pycocotools import mask as coco_mask
 
-from .tasks import RESULT_FIELDS, TASKS, check_task, read_tasks
+from .images import ImageError, convert_image, image_errors, printable
+from .tasks import RESULT_FIELDS, check_task, read_tasks
 from .tiling import Box, Mosaic, tile_grid
 from .weights.reader import load_weights
 
-Image = str | PathLike | np.ndarray
+Image = str | PathLike | PillowImage | np.ndarray
 Step = Callable[[dict], dict]
 ANNOTATION_TRANSFORMS = (
     'LoadSegments',
@@ -98,87 +101,131 @@ class OneFormerInferencer:
                 'Expected a test pipeline that begins with LoadImageFromFile, '
                 f'got {steps[0]["type"]}.'
             )
-        self._from_file = Compose(steps)
-        self._from_array = Compose(
-            [dict(type='mmdet.LoadImageFromNDArray')] + steps[1:]
-        )
+        self._from_file, *others = Compose(steps).transforms
+        self._from_array: Step
+        (self._from_array,) = Compose(
+            [dict(type='mmdet.LoadImageFromNDArray')]
+        ).transforms
+        self._prepare_loaded = Compose(others)
 
     def __call__(
         self,
         images: Image | Iterable[Image],
-        tasks: str | Sequence[str] = TASKS,
+        tasks: str | Sequence[str] | None = None,
         batch_size: int = 1,
-    ) -> Iterator[DetDataSample]:
+        return_errors: bool = False,
+    ) -> Iterator[DetDataSample | ImageError]:
         """Yield one data sample per image, in their order.
 
         Args:
-            images (Image | Iterable[Image]): Files or arrays (BGR, uint8,
-                (H, W, 3), as OpenCV reads them). They may differ in size.
-            tasks (str | Sequence[str]): Each gets its own task token;
-                backbone and pixel decoder run once for all.
+            images (Image | Iterable[Image]): Paths, images of Pillow or
+                arrays. They may differ in size. Arrays are np.uint8 and BGR,
+                as OpenCV reads them: (H, W, 3), (H, W, 4), whose alpha is
+                dropped, or grey, (H, W) or (H, W, 1).
+            tasks (str | Sequence[str], optional): Each gets its own task
+                token; backbone and pixel decoder run once for all. By default
+                ``test_cfg.tasks`` of the model.
             batch_size (int): Images that go through the model together.
+            return_errors (bool): Yield the :class:`ImageError` of an image
+                that cannot be read in the place of its sample, and go on. By
+                default it is raised after the samples of the images before.
 
         Yields:
             DetDataSample: With ``pred_panoptic_seg``, ``pred_instances`` and
             ``pred_sem_seg``, those of the tasks, in the size of the image.
 
         Raises:
-            FileNotFoundError: If a file does not exist.
-            ValueError: If an image cannot be read, a task is unknown, or
-                there is none.
+            TypeError: If an image is of another kind; of a sequence at once.
+            ImageError: If an image cannot be read or is no such array; it is
+                a ValueError, and a FileNotFoundError if there is no file.
+            ValueError: At once, if a task is unknown, there is none, or the
+                batch size is not positive.
         """
-        if isinstance(images, str | PathLike | np.ndarray):
+        if isinstance(images, Image):
             images = [images]
-        tasks = read_tasks(tasks)
-        if self.tile is not None:
+        elif isinstance(images, Sequence) and not isinstance(images, bytes):
             for image in images:
-                loaded = self._load(image)
-                yield self._segment_tiles(loaded, tasks, batch_size)
-            return
-        batch = []
+                _check_kind(image)
+        elif not isinstance(images, Iterable) or isinstance(
+            images, bytes | torch.Tensor
+        ):
+            _check_kind(images)
+        tasks = self.model.tasks if tasks is None else read_tasks(tasks)
+        if batch_size < 1:
+            raise ValueError(
+                f'Expected a batch size of 1 or more, got {batch_size}.'
+            )
+        return self._results(images, tasks, batch_size, return_errors)
+
+    def read(self, image: Image) -> np.ndarray:
+        """Return an image as the model reads it.
+
+        Returns:
+            np.ndarray: np.uint8 (H, W, 3), BGR, before it is resized.
+
+        Raises:
+            TypeError: If it is of another kind.
+            ImageError: If it cannot be read.
+        """
+        return self._load(image)['img']
+
+    def _results(
+        self,
+        images: Iterable[Image],
+        tasks: tuple[str, ...],
+        batch_size: int,
+        return_errors: bool,
+    ) -> Iterator[DetDataSample | ImageError]:
+        batch: list[dict] = []
         for image in images:
-            batch.append(self._prepare(image))
-            if len(batch) == batch_size:
+            outcome: DetDataSample | ImageError | None = None
+            try:
+                loaded = self._load(image)
+                if self.tile is None:
+                    batch.append(self._prepare(loaded, image))
+                else:
+                    outcome = self._segment_tiles(loaded, tasks, batch_size)
+            except ImageError as error:
+                outcome = error
+            if batch and (outcome or len(batch) == batch_size):
                 yield from self._segment(batch, tasks)
                 batch = []
+            if isinstance(outcome, ImageError) and not return_errors:
+                raise outcome
+            if outcome is not None:
+                yield outcome
         if batch:
             yield from self._segment(batch, tasks)
 
-    def _prepare(self, image: Image) -> dict:
-        """Return an image as the model reads it."""
-        return self._run(image, self._from_array, self._from_file)
-
     def _load(self, image: Image) -> dict:
         """Return an image after the first step of the pipeline."""
-        return self._run(
-            image,
-            self._from_array.transforms[0],
-            self._from_file.transforms[0],
-        )
-
-    @staticmethod
-    def _run(image: Image, from_array: Step, from_file: Step) -> dict:
+        _check_kind(image)
+        name = _name(image)
+        if isinstance(image, PillowImage):
+            image = convert_image(image, name)
         if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.dtype != np.uint8:
-                raise ValueError(
-                    'Expected an array uint8 of shape (height, width, 3), '
-                    f'got {image.dtype} of {image.shape}.'
-                )
-            return from_array(dict(img=image, img_id=0))
+            return self._from_array(dict(img=_as_bgr(image), img_id=0))
+        with image_errors(name):
+            return self._from_file(dict(img_path=os.fsdecode(image), img_id=0))
+
+    def _prepare(self, loaded: dict, image: Image) -> dict:
+        """Return a loaded image as the model reads it."""
+        height, width = loaded['img'].shape[:2]
         try:
-            return from_file(dict(img_path=str(image), img_id=0))
-        except FileNotFoundError:
-            raise
-        except (OSError, AttributeError, AssertionError) as error:
-            raise ValueError(
-                f'{image} cannot be read as an image: {error}'
+            return self._prepare_loaded(loaded)
+        except Exception as error:  # of any transform, on this image
+            raise ImageError(
+                f'Image {_name(image)} of {width} x {height} pixels does not '
+                f'pass the test pipeline ({type(error).__name__}: {error}). '
+                'If it is very thin, resizing leaves nothing of a side: pad '
+                'it.'
             ) from error
 
     def _segment_tiles(
         self, loaded: dict, tasks: tuple[str, ...], batch_size: int
     ) -> DetDataSample:
         """Return the joined result of the tiles of an image."""
-        image = loaded['img']
+        image, path = loaded['img'], loaded['img_path']
         assert self.tile is not None and self.overlap is not None
         size = height, width = image.shape[:2]
         mosaic = Mosaic(
@@ -193,7 +240,10 @@ class OneFormerInferencer:
             part = tiles[start : start + batch_size]
             samples = self._segment(
                 [
-                    self._prepare(image[tile.box.within(Box(0, 0, *size))])
+                    self._prepare(
+                        self._load(image[tile.box.within(Box(0, 0, *size))]),
+                        image if path is None else path,
+                    )
                     for tile in part
                 ],
                 tasks,
@@ -224,6 +274,43 @@ class OneFormerInferencer:
                 dict(tasks=tasks, semantic_scores=semantic_scores)
             )
         return self.model.test_step(pseudo_collate(batch))
+
+
+def _check_kind(image: object) -> None:
+    """Raise TypeError for what is no image."""
+    if not isinstance(image, Image):
+        raise TypeError(
+            'Expected an array (np.uint8, BGR), a path or an image of Pillow, '
+            f'or several of them, got {type(image).__name__}.'
+        )
+
+
+def _name(image: Image) -> str:
+    """Return what messages call an image."""
+    if isinstance(image, str | PathLike):
+        return printable(image)
+    if isinstance(image, PillowImage):
+        return printable(getattr(image, 'filename', '') or 'of Pillow')
+    return 'of an array'
+
+
+def _as_bgr(array: np.ndarray) -> np.ndarray:
+    """Return an array with three channels, np.uint8 (H, W, 3)."""
+    pixels = array[..., None] if array.ndim == 2 else array
+    if (
+        pixels.ndim != 3
+        or pixels.shape[-1] not in (1, 3, 4)
+        or pixels.dtype != np.uint8
+        or not pixels.size
+    ):
+        raise ImageError(
+            'Expected an array uint8 of shape (H, W), (H, W, 1), (H, W, 3) '
+            f'or (H, W, 4), in BGR and not empty, got {array.dtype} of '
+            f'{array.shape}. Scale other types to 0 .. 255.'
+        )
+    if pixels.shape[-1] == 1:
+        return np.repeat(pixels, 3, axis=-1)
+    return pixels[..., :3]
 
 
 def inference_model(model: ConfigDict) -> ConfigDict:

@@ -4,60 +4,25 @@ import re
 import struct
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
-from _annotations import READ_ERRORS
-from _package import file_names
+from _package import file_names, images
 from PIL import Image, ImageOps
 
 from .report import Finding, found
 
-ORIENTATION = 0x0112
-TURNS = (5, 6, 7, 8)  # orientations that swap height and width
+ImageInfo, TURNS = images.ImageInfo, images.TURNS
 
 
-class ImageFile(NamedTuple):
-    """What the file of an image says.
-
-    Attributes:
-        size (tuple[int, int]): Stored height and width.
-        orientation (int): EXIF orientation, 1 for none.
-        mode (str): Pillow's name of the pixel format.
-    """
-
-    size: tuple[int, int]
-    orientation: int
-    mode: str
-
-    @property
-    def read_size(self) -> tuple[int, int]:
-        """Height and width after the turn that the EXIF tag asks for."""
-        return self.size[::-1] if self.orientation in TURNS else self.size
-
-
-def read_image(path: Path) -> ImageFile:
-    """Decode an image whole, and return what it is.
+def read_image(path: Path) -> ImageInfo:
+    """Decode an image as training does, and return what its file says.
 
     Raises:
         FileNotFoundError: If it does not exist.
-        ValueError: If it is damaged.
+        ValueError: If it cannot be read.
     """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of metadata that nobody reads
-        try:
-            with Image.open(path) as image:
-                orientation = image.getexif().get(ORIENTATION, 1)
-                known = orientation if orientation in range(1, 9) else 1
-                file = ImageFile(image.size[::-1], known, image.mode)
-                # JPEG at an eighth of its size: all bytes are read, few
-                # pixels are computed.
-                image.draft(None, (1, 1))
-                image.load()
-        except FileNotFoundError:
-            raise
-        except READ_ERRORS as error:
-            raise ValueError(str(error) or type(error).__name__) from error
-    return file
+        return images.inspect_image(path)
 
 
 def check_image(
@@ -76,16 +41,17 @@ def check_image(
         message = 'does not exist: restore it, or correct the folder'
         return [found('image-missing', path, message)]
     except ValueError as error:
-        return [found('image-unreadable', path, f'cannot be read: {error}')]
+        reason = str(error).removeprefix(f'Image {images.printable(path)} ')
+        return [found('image-unreadable', path, reason)]
     findings = _check_turn(path, file, size, source)
-    if file.mode.startswith(('I', 'F')):
-        message = f'has the pixel format {file.mode}: expected 8 bits'
+    if file.bits > 8:
+        message = f'has {file.bits} bits per channel, which are scaled to 8'
         findings.append(found('image-depth', path, message))
     return findings
 
 
 def _check_turn(
-    path: Path, file: ImageFile, size: tuple[int, int], source: str
+    path: Path, file: ImageInfo, size: tuple[int, int], source: str
 ) -> list[Finding]:
     tag = f'EXIF orientation {file.orientation}'
     expected = f'{size[1]} x {size[0]} (width x height) of {source}'
@@ -154,7 +120,10 @@ def _orientation_position(content: bytes) -> tuple[str, int] | None:
     (entries,) = struct.unpack_from(f'{order}H', content, start + offset)
     for number in range(entries):
         entry = start + offset + 2 + 12 * number
-        if struct.unpack_from(f'{order}H', content, entry)[0] == ORIENTATION:
+        if (
+            struct.unpack_from(f'{order}H', content, entry)[0]
+            == images.ORIENTATION
+        ):
             return order, entry + 8
     return None
 

@@ -29,14 +29,14 @@ REMOVE = 'the image is left out'
 CHECKS = {
     # The files of an image.
     'image-missing': Check('error', 'image does not exist', REMOVE),
-    'image-unreadable': Check('error', 'image is damaged', REMOVE),
+    'image-unreadable': Check('error', 'image cannot be read', REMOVE),
     'image-size': Check(
         'error',
         'image has not the size of its annotation',
         'height and width of the JSON are set, if PNG and image agree',
     ),
     'image-depth': Check(
-        'warning', 'image has more than 8 bits, of which 8 are read'
+        'warning', 'image has more than 8 bits, which are scaled to 8'
     ),
     'exif-rotation': Check(
         'error',

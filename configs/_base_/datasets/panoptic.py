@@ -5,8 +5,9 @@ brick of a data set adds classes, files and augmentations. A config that
 changes a step names the changed one and lists the pipeline again.
 """
 
-# Pillow decodes and resizes as the reference does.
-load_image = dict(type='LoadImageFromFile', imdecode_backend='pillow')
+# Pillow decodes and resizes as the reference does. The scope asks for the
+# reader of projects/oneformer/images.py in place of mmcv's.
+load_image = dict(type='LoadImageFromFile', _scope_='projects.oneformer')
 load_segments = dict(type='LoadSegments')
 
 # Training: load, augment, then these.

@@ -7,7 +7,7 @@ resized: its pixels are resampled twice, as 8-bit integers.
 
 tta_model = dict(type='OneFormerTTA')
 
-tta_load_image = dict(type='LoadImageFromFile', imdecode_backend='pillow')
+tta_load_image = dict(type='LoadImageFromFile', _scope_='projects.oneformer')
 tta_resize = dict(
     type='Resize', scale=(2048, 512), keep_ratio=True, backend='pillow'
 )

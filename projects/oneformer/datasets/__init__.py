@@ -6,6 +6,7 @@ from .semantic_dataset import OneFormerSemanticDataset
 from .transforms import (
     EvalTargets,
     LargeScaleJitter,
+    LoadImage,
     LoadInstanceSegments,
     LoadPanopticSegments,
     LoadSegments,
@@ -22,6 +23,7 @@ from .transforms import (
 __all__ = [
     'EvalTargets',
     'LargeScaleJitter',
+    'LoadImage',
     'LoadInstanceSegments',
     'LoadPanopticSegments',
     'LoadSegments',

@@ -4,10 +4,17 @@ import logging
 import os.path as osp
 import reprlib
 
+import cv2
 from mmdet.datasets import BaseDetDataset
 from mmengine.fileio import get
 from mmengine.logging import print_log
 
+from ..images import (
+    DECODER_ERRORS,
+    ImageError,
+    ImageNotFoundError,
+    printable,
+)
 from ..metainfo import check_classes, class_list, repeated_names
 from ..tasks import TASKS
 from ..visualization import class_colors
@@ -259,6 +266,8 @@ class SegmentsDataset(BaseDetDataset):
         Raises:
             OSError: If a file cannot be read; the message names the image.
             ValueError: If the annotation of the image is wrong.
+            RuntimeError: If a transform fails otherwise; this is never
+                skipped.
         """
         try:
             sample = self.run_pipeline(idx)
@@ -286,23 +295,15 @@ class SegmentsDataset(BaseDetDataset):
         return sample
 
     def run_pipeline(self, idx: int) -> dict:
-        """Run the pipeline; an image that cannot be read is named."""
+        """Run the pipeline; whatever it raises names the image."""
         path = self.get_data_info(idx)['img_path']
         try:
             return super().prepare_data(idx)
-        except FileNotFoundError as error:
-            if error.filename != path:  # another file, already named
+        except Exception as error:
+            named = _name_error(error, path)
+            if named is error:
                 raise
-            raise FileNotFoundError(
-                f'Image {path} does not exist: check data_root and '
-                'data_prefix["img"] of the dataset, and "file_name" of the '
-                'image in the annotation file.'
-            ) from error
-        except OSError as error:
-            raise OSError(
-                f'Image {path} cannot be read: {error}. Restore the file, '
-                'or take it out of the annotation file.'
-            ) from error
+            raise named from error
 
     def get_data_info(self, idx: int) -> dict:
         """Return the data of one image, with what holds for all."""
@@ -315,3 +316,43 @@ class SegmentsDataset(BaseDetDataset):
             unlabelled_classes=self._unlabelled,
             void=self.void,
         )
+
+
+def _name_error(error: Exception, path: str) -> Exception:
+    """Return an error of a pipeline so that it names the image.
+
+    Args:
+        error (Exception): What a step raised: our transforms name files, mmcv
+            and mmdet do not.
+        path (str): The image.
+    """
+    name = printable(path)
+    if isinstance(error, FileNotFoundError):
+        if not isinstance(error, ImageError) and error.filename != path:
+            return error  # another file, which it names
+        return ImageNotFoundError(
+            f'Image {name} does not exist: check data_root and '
+            'data_prefix["img"] of the dataset, and "file_name" of the '
+            'image in the annotation file.'
+        )
+    if isinstance(error, ImageError):
+        return ImageError(f'{error} Or take it out of the annotation file.')
+    if _is_read_error(error):
+        return ImageError(
+            f'Image {name} cannot be read: {error}. Restore the file, or '
+            'take it out of the annotation file.'
+        )
+    if isinstance(error, ValueError):
+        if name in str(error):
+            return error
+        return ValueError(f'Image {name}: {error}')
+    return RuntimeError(
+        f'A transform fails on image {name}: {type(error).__name__}: {error}'
+    )
+
+
+def _is_read_error(error: Exception) -> bool:
+    """Whether it is what mmcv's reader raises on a damaged image."""
+    if isinstance(error, AssertionError | cv2.error):
+        return 'failed to load image' in str(error) or 'imdecode' in str(error)
+    return isinstance(error, (OSError, *DECODER_ERRORS))

@@ -9,6 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..images import read_image
 from ..tasks import RESULT_FIELDS
 from ..visualization import draw_result
 
@@ -47,14 +48,10 @@ class ResultDrawingHook(Hook):
         """Draw the results of a batch."""
         meta = runner.test_evaluator.dataset_meta
         for sample in outputs:
-            # Read as the model does, with the rotation in the file's EXIF.
-            image = mmcv.imread(
-                sample.img_path,
-                channel_order='rgb',
-                backend='pillow',
-                backend_args=self.backend_args,
-            )
-            name = Path(str(sample.img_id)).name
+            image = read_image(
+                sample.img_path, backend_args=self.backend_args
+            )[..., ::-1]  # RGB
+            name = str(sample.img_id).replace('/', '_')
             stem = Path(sample.img_path).stem
             if name != stem:  # several folders have images of one name
                 stem = f'{stem}_{name}'

@@ -2,6 +2,7 @@
 
 from .eval_targets import EvalTargets
 from .large_scale_jitter import LargeScaleJitter
+from .load_image import LoadImage
 from .load_segments import (
     LoadInstanceSegments,
     LoadPanopticSegments,
@@ -19,6 +20,7 @@ from .task_texts import TaskTexts
 __all__ = [
     'EvalTargets',
     'LargeScaleJitter',
+    'LoadImage',
     'LoadInstanceSegments',
     'LoadPanopticSegments',
     'LoadSegments',
