@@ -155,7 +155,8 @@ def decode_image(
         ImageError: If it cannot be read.
     """
     with image_errors(name):
-        return _decode(_open(content, max_pixels), content, name)
+        image = _open(content, max_pixels)
+        return _decode(image, _bits(image), content, name)
 
 
 def convert_image(image: Image.Image, name: str) -> np.ndarray:
@@ -200,8 +201,10 @@ def inspect_image(
             if mode not in ('L', 'RGB', 'CMYK'):
                 image.convert('RGB')
         else:
+            if image.format == 'PNG':  # EXIF data may follow the pixels
+                image.load()
             orientation = _orientation(image)
-            _decode(image, content, name)
+            _decode(image, bits, content, name)
             size = image.size
             if image.format == 'TIFF' and orientation in TURNS:
                 size = size[::-1]  # Pillow has turned it
@@ -294,14 +297,16 @@ def _open(content: bytes, max_pixels: int) -> Image.Image:
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
     try:
-        # Pillow's limit holds for the process. Ours is checked below, before
-        # any pixel is decoded.
+        # Pillow has one limit for the process, and refuses twice of it. The
+        # rest is checked below; no pixel is decoded before.
         with _HEADER:
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
             try:
                 image = Image.open(BytesIO(content), formats=formats)
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
+    except Image.DecompressionBombError:
+        raise _RefusedError(_too_large(None, max_pixels)) from None
     except Image.UnidentifiedImageError:
         raise _RefusedError(
             f'it begins with {content[:8]!r}. Expected an image in a known '
@@ -313,22 +318,29 @@ def _open(content: bytes, max_pixels: int) -> Image.Image:
             f'it is {width} x {height} pixels. Restore the file.'
         )
     if width * height > max_pixels:
-        raise _RefusedError(
-            f'it has {width} x {height} = {width * height} pixels, expected '
-            f'at most {max_pixels}. Save it smaller, or raise max_pixels of '
-            'LoadImageFromFile: --cfg-options '
-            'test_dataloader.dataset.pipeline.0.max_pixels='
-            f'{width * height} (train_dataloader in training).'
-        )
+        raise _RefusedError(_too_large(image.size, max_pixels))
     return image
+
+
+def _too_large(size: tuple[int, int] | None, max_pixels: int) -> str:
+    number = f'more than {2 * max_pixels} pixels'
+    if size is not None:
+        number = f'{size[0]} x {size[1]} = {size[0] * size[1]} pixels'
+    return (
+        f'it has {number}, expected at most {max_pixels}. Save it smaller, or '
+        'raise max_pixels of LoadImageFromFile, as with --cfg-options '
+        'test_dataloader.dataset.pipeline.0.max_pixels=1000000000 '
+        '(train_dataloader in training).'
+    )
 
 
 # ------------------------------------------------------------- pixel rules
 
 
-def _decode(image: Image.Image, content: bytes, name: str) -> np.ndarray:
+def _decode(
+    image: Image.Image, bits: int, content: bytes, name: str
+) -> np.ndarray:
     """Return the pixels of an opened file, np.uint8 (H, W, 3), BGR."""
-    bits = _bits(image)
     if bits == 16 and image.mode in ('RGB', 'RGBA'):
         pixels = _decode_deep_colors(image, content)
     else:
