@@ -302,9 +302,7 @@ def test_a_name_that_is_no_utf_8_is_read_and_can_be_printed(tmp_path):
         assert np.array_equal(read_image(name), NOISE[..., ::-1])
     with open(path, 'wb') as file:
         file.write(b'no image')
-    with pytest.raises(
-        ImageError, match=r'caf\\udce9\.png cannot be'
-    ) as error:
+    with pytest.raises(ImageError, match=r'caf\\udce9\.png') as caught:
         read_image(os.fsdecode(path))
     str(caught.value).encode('utf-8')
 

@@ -9,6 +9,11 @@ import os.path as osp
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
+def file_stem(path: str) -> str:
+    """Return the name of a file without folder and ending."""
+    return osp.splitext(osp.basename(path))[0]
+
+
 def image_stem(name: str, suffix: str | None = None) -> str | None:
     """Return the name of an image without its ending.
 

@@ -19,6 +19,7 @@ from ..metainfo import check_classes, class_list, repeated_names
 from ..tasks import TASKS
 from ..visualization import class_colors
 from .coco_layout import Coco, parse_json, require_coco
+from .file_names import file_stem
 
 MISSING_CLASSES = ('error', 'ignore', 'background')
 VOID = ('background', 'ignore')
@@ -90,6 +91,24 @@ class SegmentsDataset(BaseDetDataset):
         self._skipped_in_a_row = 0
         self._unlabelled: tuple[int, ...] = ()
         super().__init__(*args, **kwargs)
+
+    def full_init(self) -> None:
+        """Load the annotation.
+
+        If images to test share a name, in different folders, ``metainfo``
+        lists these names as ``repeated_names``, in lower case, so that
+        metrics name result files apart.
+        """
+        if self._fully_initialized:
+            return
+        super().full_init()
+        if self.test_mode and (
+            repeated := repeated_names(
+                file_stem(self.get_data_info(idx)['img_path']).casefold()
+                for idx in range(len(self))
+            )
+        ):
+            self._metainfo['repeated_names'] = tuple(repeated)
 
     def _join_prefix(self) -> None:
         """Find files in ``data_root`` where ``data_prefix`` says nothing."""

@@ -14,7 +14,7 @@ from ..run_lengths import encode_labels, rle_area
 from .result_files import (
     category_ids,
     check_outputs,
-    image_name,
+    result_name,
     write_json,
     write_png,
 )
@@ -85,7 +85,7 @@ class PanopticQuality(BaseMetric):
             if not self.format_only:
                 result['truth'] = truth_of(sample, panoptic.shape)
             if self.outfile_prefix:
-                name = f'{image_name(sample)}.png'
+                name = f'{result_name(sample, self.dataset_meta)}.png'
                 result.update(image_id=sample['img_id'], file_name=name)
                 write_png(
                     f'{self.outfile_prefix}.panoptic/{name}',

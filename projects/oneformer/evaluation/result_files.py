@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from mmengine.fileio import load
 
+from ..datasets.file_names import file_stem
+
 
 def check_outputs(outfile_prefix: str | None, format_only: bool) -> None:
     """Check the two options of a metric that write files.
@@ -25,7 +27,25 @@ def check_outputs(outfile_prefix: str | None, format_only: bool) -> None:
 
 def image_name(sample: dict) -> str:
     """Return the name of an image without folder and ending."""
-    return osp.splitext(osp.basename(sample['img_path']))[0]
+    return file_stem(sample['img_path'])
+
+
+def result_name(sample: dict, dataset_meta: dict) -> str:
+    """Return the name of the result file of an image, without ending.
+
+    It is that of the image. If images in several folders share it, ``_`` and
+    the id of the image follow.
+
+    Args:
+        sample (dict): With ``img_path`` and ``img_id``.
+        dataset_meta (dict): With ``repeated_names``, in lower case, if there
+            are any in the dataset.
+    """
+    name = image_name(sample)
+    if name.casefold() not in dataset_meta.get('repeated_names', ()):
+        return name
+    # The id of an image with a semantic PNG is its path.
+    return f'{name}_{sample["img_id"]}'.replace('/', '_')
 
 
 def category_ids(path: str, classes: Sequence[str]) -> list[int]:

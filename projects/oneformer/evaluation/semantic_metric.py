@@ -11,7 +11,7 @@ from terminaltables import AsciiTable
 from torch import Tensor
 
 from ..tasks import IGNORE_INDEX
-from .result_files import check_outputs, image_name, write_png
+from .result_files import check_outputs, result_name, write_png
 from .samples import check_result, check_sizes, check_truth
 
 AVERAGES = ('either', 'truth')
@@ -96,8 +96,9 @@ class SemanticIoU(BaseMetric):
             check_result(sample, 'semantic')
             predicted = sample['pred_sem_seg']['sem_seg'][0]  # (H, W)
             if self.outfile_prefix:
+                name = result_name(sample, self.dataset_meta)
                 write_png(
-                    f'{self.outfile_prefix}.semantic/{image_name(sample)}.png',
+                    f'{self.outfile_prefix}.semantic/{name}.png',
                     self.draw(predicted.cpu().numpy()),
                 )
             counts = None
