@@ -4,7 +4,9 @@ What the annotation files and single transforms do with such data is tested
 in ``tests/datasets``; here they pass through loading, targets and losses.
 """
 
+import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from projects.oneformer.datasets import segments_dataset
+from projects.oneformer.images import ImageError
 from tests.model_configs import NUM_QUERIES, build_model, tiny_model
 
 META = dict(classes=('cat', 'sky'), thing_classes=('cat',))
@@ -83,8 +86,7 @@ class Drawn:
                 data_root=str(self.root),
                 ann_file='panoptic.json',
                 metainfo=metainfo,
-                pipeline=pipeline_for(task),
-                **options,
+                **dict(dict(pipeline=pipeline_for(task)), **options),
             )
         )
 
@@ -233,6 +235,80 @@ def test_a_damaged_png_is_skipped_too(drawn, warnings):
     dataset = drawn.read(skip_unreadable=True)
     assert Path(dataset[1]['data_samples'].img_path).name == '0.jpg'
     assert '1.png cannot be read as a PNG' in warnings[0]
+
+
+OURS = dict(type='LoadImageFromFile', _scope_='projects.oneformer')
+STOCK = dict(type='LoadImageFromFile', imdecode_backend='pillow')
+OPENCV = dict(type='LoadImageFromFile', imdecode_backend='cv2')
+
+
+def png(image: Image.Image, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, 'PNG', **options)
+    return stream.getvalue()
+
+
+def broken_chunk() -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    content = png(Image.fromarray(noise))
+    middle = content.index(b'IDAT') + 400
+    return content[:middle] + b'\0\0\x10\0\0\0\0\0' + content[middle:]
+
+
+UNREADABLE = dict(
+    empty=b'',
+    text=b'no picture',
+    broken_chunk=broken_chunk(),
+    damaged_exif=png(Image.new('L', SIZE[::-1]), exif=b'Exif\0\0nonsense'),
+    huge=png(Image.new('1', (14000, 14000))),
+)
+
+
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
+@pytest.mark.parametrize('reader', [OURS, STOCK], ids=['ours', 'mmcv'])
+@pytest.mark.parametrize('kind', UNREADABLE)
+def test_every_kind_of_damage_is_named_and_can_be_skipped(
+    kind, reader, drawn, warnings
+):
+    drawn.add(*one_pixel())
+    path = drawn.add(*one_pixel())
+    path.write_bytes(UNREADABLE[kind])
+    pipeline = [reader, *pipeline_for('panoptic')[1:]]
+    with pytest.raises(ImageError, match=re.escape(f'Image {path} cannot')):
+        drawn.read(pipeline=pipeline)[1]
+    dataset = drawn.read(pipeline=pipeline, skip_unreadable=True)
+    assert Path(dataset[1]['data_samples'].img_path).name == '0.jpg'
+    assert str(path) in warnings[0]
+
+
+@pytest.mark.parametrize('content', [b'', b'no picture'])
+def test_what_opencv_cannot_read_is_named_too(content, drawn, warnings):
+    path = drawn.add(*one_pixel())
+    path.write_bytes(content)
+    pipeline = [OPENCV, *pipeline_for('panoptic')[1:]]
+    with pytest.raises(ImageError, match=re.escape(f'Image {path} cannot')):
+        drawn.read(pipeline=pipeline)[0]
+
+
+def test_an_image_too_thin_to_be_resized_is_named(drawn, warnings):
+    drawn.add(*one_pixel())
+    path = drawn.add(*one_pixel())
+    Image.new('L', (3000, 1)).save(path)
+    resize = dict(type='Resize', scale=(64, 64), keep_ratio=True)
+    pipeline = [OURS, dict(resize, backend='pillow')]
+    with pytest.raises(ValueError, match=re.escape(f'Image {path}: ')):
+        drawn.read(pipeline=pipeline)[1]
+    dataset = drawn.read(pipeline=pipeline, skip_unreadable=True)
+    assert Path(dataset[1]['img_path']).name == '0.jpg'
+
+
+def test_a_transform_that_fails_names_the_image_and_is_not_skipped(drawn):
+    path = drawn.add(*one_pixel())
+    pipeline = [OURS, dict(type='TaskTexts')]  # no task, no targets
+    dataset = drawn.read(pipeline=pipeline, skip_unreadable=True)
+    message = re.escape(f'A transform fails on image {path}: KeyError')
+    with pytest.raises(RuntimeError, match=message):
+        dataset[0]
 
 
 def test_nothing_is_skipped_in_a_test(one_of_two_is_cut):

@@ -1,6 +1,7 @@
 """From images to results; and weights that do not fit."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import cv2
@@ -12,8 +13,10 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
+from PIL import Image as PillowImage
 from pycocotools import mask as coco_mask
 
+from projects.oneformer.images import ImageError
 from projects.oneformer.inferencer import (
     OneFormerInferencer,
     describe,
@@ -150,19 +153,132 @@ def test_images_of_mixed_sizes_come_back_in_order(inferencer, image):
     assert shapes == [(40, 52), (32, 52), (40, 20)]
 
 
-def test_an_array_of_floats_is_refused(inferencer, image):
-    with pytest.raises(ValueError, match='Expected an array uint8'):
-        next(inferencer(image / 255))
+def test_pillow_and_arrays_of_other_channels_give_the_same(inferencer, image):
+    """Arrays are BGR, images of Pillow are RGB."""
+    grey = image[..., 0]
+    for given, same in (
+        (PillowImage.fromarray(image[..., ::-1]), image),
+        (np.dstack([image, grey]), image),
+        (grey, np.dstack([grey] * 3)),
+        (grey[..., None], np.dstack([grey] * 3)),
+        (PillowImage.fromarray(grey), np.dstack([grey] * 3)),
+    ):
+        assert np.array_equal(inferencer.read(given), same)
+        (found,) = inferencer(given, 'semantic')
+        (expected,) = inferencer(same, 'semantic')
+        assert labels_of(found, 'semantic').equal(
+            labels_of(expected, 'semantic')
+        )
 
 
-def test_an_unknown_task_is_refused(inferencer, image):
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda image: image / 255,
+        lambda image: image.astype(np.uint16),
+        lambda image: image[:0],
+        lambda image: image[..., :2],
+        lambda image: image[None],
+    ],
+    ids=['floats', 'uint16', 'empty', 'two channels', 'batch'],
+)
+def test_an_array_that_is_no_image_is_refused(inferencer, image, change):
+    with pytest.raises(ValueError, match='Expected an array uint8 of shape'):
+        next(inferencer(change(image)))
+
+
+@pytest.mark.parametrize(
+    'images', [None, 3, b'a.jpg', [None], ['a.jpg', 3], torch.zeros(3, 4, 4)]
+)
+def test_another_kind_is_refused_at_the_call(inferencer, images):
+    with pytest.raises(TypeError, match='Expected an array .*, got '):
+        inferencer(images)
+
+
+def test_another_kind_from_a_generator_is_refused_at_its_turn(
+    inferencer, image
+):
+    results = inferencer(iter([image, 3]), 'semantic')
+    next(results)
+    with pytest.raises(TypeError, match='got int'):
+        next(results)
+
+
+def test_an_unknown_task_is_refused_at_the_call(inferencer, image):
     with pytest.raises(ValueError, match="Unknown task 'depth'"):
-        next(inferencer(image, tasks='depth'))
+        inferencer(image, tasks='depth')
 
 
-def test_no_task_is_refused(inferencer, image):
+def test_no_task_is_refused_at_the_call(inferencer, image):
     with pytest.raises(ValueError, match='at least one task'):
-        next(inferencer(image, tasks=[]))
+        inferencer(image, tasks=[])
+
+
+def test_a_batch_of_nothing_is_refused_at_the_call(inferencer, image):
+    with pytest.raises(ValueError, match='batch size of 1 or more, got 0'):
+        inferencer(image, batch_size=0)
+
+
+def test_without_tasks_those_of_the_config_are_solved(weights, image):
+    own = config()
+    own.model.test_cfg.tasks = ['semantic']
+    (sample,) = OneFormerInferencer(own, weights, device='cpu')(image)
+    assert {f for f in RESULT_FIELDS.values() if f in sample} == {
+        'pred_sem_seg'
+    }
+
+
+@pytest.fixture
+def one_bad_of_four(image, tmp_path):
+    """Paths of three images and one that is damaged, at each place."""
+    paths = [tmp_path / f'{name}.png' for name in 'abcd']
+    for path in paths:
+        cv2.imwrite(str(path), image)
+
+    def spoil(place):
+        path = paths[place]
+        path.write_bytes(path.read_bytes()[:200])
+        return paths
+
+    return spoil
+
+
+@pytest.mark.parametrize('batch_size', [1, 3])
+@pytest.mark.parametrize('place', [0, 2, 3])
+def test_an_error_takes_the_place_of_a_bad_image(
+    inferencer, one_bad_of_four, place, batch_size
+):
+    paths = one_bad_of_four(place)
+    results = inferencer(paths, 'semantic', batch_size, return_errors=True)
+    for number, (path, found) in enumerate(zip(paths, results, strict=True)):
+        if number == place:
+            assert isinstance(found, ImageError)
+            assert str(path) in str(found)
+        else:
+            assert found.img_path == str(path)
+
+
+def test_the_images_before_a_bad_one_have_results(inferencer, one_bad_of_four):
+    results = inferencer(one_bad_of_four(2), 'semantic', batch_size=4)
+    assert [Path(next(results).img_path).stem for _ in 'ab'] == ['a', 'b']
+    with pytest.raises(ImageError, match=r'c\.png cannot be read'):
+        next(results)
+
+
+def test_an_image_too_thin_to_be_resized_is_named(inferencer, image, tmp_path):
+    path = tmp_path / 'thin.png'
+    cv2.imwrite(str(path), np.zeros((1, 3000, 3), np.uint8))
+    thin, found = inferencer([path, image], 'semantic', return_errors=True)
+    assert f'Image {path} of 3000 x 1 pixels does not pass' in str(thin)
+    assert 'pad it' in str(thin)
+    assert 'pred_sem_seg' in found
+
+
+def test_a_bad_image_costs_no_other_in_tiles(weights, one_bad_of_four):
+    tiled = OneFormerInferencer(config(), weights, device='cpu', tile=40)
+    results = tiled(one_bad_of_four(0), 'semantic', return_errors=True)
+    kinds = [isinstance(found, ImageError) for found in results]
+    assert kinds == [True, False, False, False]
 
 
 def test_a_missing_image_is_named(inferencer):

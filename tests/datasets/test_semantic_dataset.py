@@ -51,6 +51,15 @@ def test_pictures_are_found_with_their_pngs_in_order(folder):
     assert first['things'] == [2]
 
 
+def test_names_that_images_share_are_listed_for_result_files(folder):
+    assert 'repeated_names' not in make(folder, test_mode=True).metainfo
+    for kind, end in (('images', 'jpg'), ('labels', 'png')):
+        (folder / kind / f'b.{end}').rename(folder / kind / f'A.{end}')
+    dataset = make(folder, test_mode=True)
+    assert dataset.metainfo['repeated_names'] == ('a',)
+    assert 'repeated_names' not in make(folder).metainfo  # for training
+
+
 def test_a_sample_says_what_it_can_supervise(folder):
     data = make(folder).get_data_info(0)
     assert data['supervised_tasks'] == ('semantic',)

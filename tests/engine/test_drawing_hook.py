@@ -55,6 +55,19 @@ def test_each_result_is_drawn_and_named_after_its_task(draw, image):
     assert draw(sample) == ['a_panoptic.png', 'a_semantic.png']
 
 
+def test_images_of_one_name_are_drawn_apart(draw, tmp_path):
+    samples = []
+    for folder in ('first', 'second'):
+        path = tmp_path / folder / 'x.png'
+        path.parent.mkdir()
+        Image.new('L', (400, 300)).save(path)
+        samples.append(sample_of(path, f'{folder}/x', pred_sem_seg=0))
+    assert draw(*samples) == [
+        'x_first_x_semantic.png',
+        'x_second_x_semantic.png',
+    ]
+
+
 def test_an_image_without_any_segment_is_drawn_as_it_is(draw, image, tmp_path):
     assert draw(sample_of(image, 'a', pred_panoptic_seg=len(CLASSES)))
     drawing = cv2.imread(str(tmp_path / 'out' / 'a_panoptic.png'))

@@ -15,6 +15,18 @@ def test_a_picture_is_named_after_its_file():
     assert name == 'frankfurt_1.2_leftImg8bit'
 
 
+def test_only_names_that_several_images_have_get_an_id():
+    meta = dict(repeated_names=('x',))
+    for path, number, name in (
+        ('a/y.jpg', 3, 'y'),
+        ('a/x.jpg', 4, 'x_4'),
+        ('b/X.jpg', 'b/X', 'X_b_X'),
+    ):
+        sample = dict(img_path=path, img_id=number)
+        assert result_files.result_name(sample, meta) == name
+    assert result_files.result_name(dict(img_path='a/x.jpg'), {}) == 'x'
+
+
 def test_folders_are_made_and_nothing_else_is_left(tmp_path):
     path = tmp_path / 'new/folder/a.json'
     result_files.write_json(str(path), [1, dict(a=2.5)])

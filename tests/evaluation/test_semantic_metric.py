@@ -219,6 +219,20 @@ def test_result_files_hold_the_labels(tmp_path, labels):
     assert picture.tolist() == expected.tolist()
 
 
+def test_images_of_one_name_have_a_file_each(tmp_path):
+    metric = make_metric(outfile_prefix=str(tmp_path / 'mine'))
+    metric.dataset_meta = dict(metric.dataset_meta, repeated_names=('x',))
+    for number, label in enumerate((1, 2)):
+        sample = sample_of(*[np.full((2, 2), label)] * 2)
+        path = f'{number}/x.jpg'
+        metric.process({}, [dict(sample, img_path=path, img_id=number)])
+    for number, label in enumerate((1, 2)):
+        found = np.array(
+            Image.open(tmp_path / f'mine.semantic/x_{number}.png')
+        )
+        assert (found == label).all()
+
+
 def test_files_do_not_keep_the_metric_from_measuring(tmp_path):
     pair = np.array([[0, 0, 1, VOID]]), np.array([[0, 1, 1, 2]])
     found = evaluate([pair], outfile_prefix=str(tmp_path / 'mine'))
