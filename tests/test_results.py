@@ -1,0 +1,136 @@
+"""The result folder of infer.py: nothing is lost, nothing is mixed up."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+# The tools are scripts, which find each other in their folder.
+sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
+
+from _results import ResultFolder  # noqa: E402
+
+CLASSES = ('cat', 'sky')
+
+
+def add(results, path, value, tasks=('panoptic', 'semantic')):
+    drawing = np.full((2, 3, 3), value, np.uint8)
+    segments = {task: [dict(area=value)] for task in tasks}
+    results.add(Path(path), segments, dict.fromkeys(tasks, drawing))
+
+
+def content(folder):
+    return json.loads((folder / 'segments.json').read_text())
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def value_of(folder, record, task='semantic'):
+    """Return the value that the drawing of an image shows."""
+    return int(cv2.imread(str(folder / record['drawings'][task]))[0, 0, 0])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / 'out'
+
+
+def test_the_json_says_which_drawing_belongs_to_which_image(folder):
+    results = ResultFolder(folder, CLASSES)
+    for number, path in enumerate(
+        ('a/x.jpg', 'b/x.jpg', 'b/X.png', 'x_2.jpg')
+    ):
+        add(results, path, number)
+    results.close()
+    images = content(folder)['images']
+    assert [image['file'] for image in images] == [
+        *('a/x.jpg', 'b/x.jpg', 'b/X.png', 'x_2.jpg')
+    ]
+    drawings = [image['drawings']['panoptic'] for image in images]
+    assert drawings == [
+        *('x_panoptic.png', 'x_2_panoptic.png'),
+        *('X_3_panoptic.png', 'x_2_2_panoptic.png'),
+    ]
+    assert [value_of(folder, image) for image in images] == [0, 1, 2, 3]
+    assert content(folder)['classes'] == list(CLASSES)
+
+
+def test_a_second_run_adds_and_replaces_images_of_the_same_path(folder):
+    first = ResultFolder(folder, CLASSES)
+    add(first, 'a/x.jpg', 1)
+    add(first, 'a/y.jpg', 2)
+    first.close()
+    second = ResultFolder(folder, CLASSES)
+    add(second, 'b/y.jpg', 3)
+    add(second, 'a/y.jpg', 4, tasks=['semantic'])
+    second.close()
+    images = {image['file']: image for image in content(folder)['images']}
+    assert list(images) == ['a/x.jpg', 'a/y.jpg', 'b/y.jpg']
+    assert [value_of(folder, image) for image in images.values()] == [1, 4, 3]
+    assert images['a/y.jpg']['drawings'] == dict(semantic='y_semantic.png')
+    assert 'panoptic' not in images['a/y.jpg']
+    assert names(folder) == [
+        *('segments.json', 'x_panoptic.png', 'x_semantic.png'),
+        *('y_2_panoptic.png', 'y_2_semantic.png', 'y_semantic.png'),
+    ]
+
+
+def test_what_a_killed_run_has_done_is_in_the_next_one(folder):
+    first = ResultFolder(folder, CLASSES)
+    add(first, 'a/x.jpg', 1)
+    first.close()
+    killed = ResultFolder(folder, CLASSES)
+    add(killed, 'b/x.jpg', 2)
+    add(killed, 'a/x.jpg', 3)
+    with killed.journal.open('a') as lines:
+        lines.write('{"classes": ["cat", "s')  # in the middle of a line
+    ResultFolder(folder, CLASSES)
+    images = content(folder)['images']
+    assert [image['file'] for image in images] == ['a/x.jpg', 'b/x.jpg']
+    assert [value_of(folder, image) for image in images] == [3, 2]
+    assert 'segments.partial.jsonl' not in names(folder)
+
+
+def test_results_of_other_classes_are_not_mixed_in(folder):
+    results = ResultFolder(folder, CLASSES)
+    add(results, 'x.jpg', 1)
+    results.close()
+    with pytest.raises(ValueError, match=r"classes \['cat', 'sky'\]") as error:
+        ResultFolder(folder, ('cat',))
+    assert 'choose another --out-dir' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'no JSON',
+        '[]',
+        '{"images": []}',
+        '{"classes": ["cat", "sky"], "images": [{"id": 1}]}',
+        '{"classes": ["cat", "sky"], "images": [{"file": "x.jpg", '
+        '"drawings": {"semantic": "../x.png"}}]}',
+    ],
+)
+def test_a_file_of_another_kind_is_left_alone(folder, text):
+    folder.mkdir()
+    (folder / 'segments.json').write_text(text)
+    with pytest.raises(ValueError, match='is no result of infer.py'):
+        ResultFolder(folder, CLASSES)
+    assert (folder / 'segments.json').read_text() == text
+
+
+def test_a_name_that_is_no_utf_8_has_results(folder):
+    path = b'caf\xe9.jpg'.decode(errors='surrogateescape')
+    results = ResultFolder(folder, CLASSES)
+    add(results, path, 5)
+    results.close()
+    (image,) = content(folder)['images']
+    assert image['file'] == path
+    assert (folder / image['drawings']['semantic']).is_file()
+    add(ResultFolder(folder, CLASSES), path, 6)
+    assert len(ResultFolder(folder, CLASSES).records) == 1
