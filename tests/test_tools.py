@@ -237,6 +237,7 @@ def test_inference_writes_a_picture_per_task_and_one_json(
     for image in content['images']:
         for task in ('panoptic', 'semantic'):
             name = f'{Path(image["file"]).stem}_{task}.png'
+            assert image['drawings'][task] == name
             assert cv2.imread(str(out / name)) is not None
         assert 'instance' not in image
         areas = [segment['area'] for segment in image['semantic']]
@@ -262,25 +263,59 @@ def test_inference_says_which_path_is_wrong(arguments, message):
     assert message in process.stderr
 
 
-def test_inference_stops_at_a_broken_picture_and_keeps_the_rest(
-    trained, data, tmp_path
+@pytest.fixture
+def bad_ones(data, tmp_path):
+    """A folder with a good image between two bad ones."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    good = sorted((data / 'val').iterdir())[0].read_bytes()
+    (folder / 'a.jpg').write_bytes(good[:200])
+    (folder / 'b.jpg').write_bytes(good)
+    os.mkfifo(folder / 'c.jpg')
+    return folder
+
+
+def test_inference_reports_bad_images_and_does_the_others(
+    trained, bad_ones, tmp_path
 ):
     work_dir, _ = trained
-    good = sorted((data / 'val').iterdir())[0]
-    broken = tmp_path / 'broken.jpg'
-    broken.write_bytes(good.read_bytes()[:200])
+    out = tmp_path / 'out'
+    options = (
+        *('--out-dir', out, '--device', 'cpu', '--batch-size', 2),
+        *('--weights', work_dir / 'iter_2.pth'),
+    )
+    process = tool('infer.py', CONFIG, bad_ones, *options, check=False)
+    assert process.returncode == 1
+    assert 'Traceback' not in process.stderr
+    lines = process.stderr.splitlines()
+    assert any('a.jpg cannot be read' in line for line in lines[:-1])
+    assert lines[-1] == (
+        f'2 of 3 images failed: {bad_ones}/a.jpg, {bad_ones}/c.jpg'
+    )
+    (image,) = json.loads((out / 'segments.json').read_text())['images']
+    assert image['file'] == str(bad_ones / 'b.jpg')
+    # All of test_cfg.tasks, as none is asked for.
+    assert set(image['drawings']) == {'panoptic', 'instance', 'semantic'}
+    for name in image['drawings'].values():
+        drawing = cv2.imread(str(out / name))
+        assert drawing.shape[:2] == (image['height'], image['width'])
+    # Once more, for one task of an image of the same name elsewhere.
+    other = tmp_path / 'b.jpg'
+    other.write_bytes((bad_ones / 'b.jpg').read_bytes())
+    tool('infer.py', CONFIG, other, *options, '--task', 'semantic')
+    images = json.loads((out / 'segments.json').read_text())['images']
+    assert images[0] == image
+    assert images[1]['drawings'] == dict(semantic='b_2_semantic.png')
+
+
+def test_inference_does_not_draw_among_the_images(data):
     process = tool(
-        'infer.py',
-        CONFIG,
-        good,
-        broken,
-        *('--weights', work_dir / 'iter_2.pth', '--out-dir', tmp_path),
+        *('infer.py', CONFIG, data / 'val', '--weights', 'none.pth'),
+        *('--out-dir', data / 'val'),
         check=False,
     )
     assert process.returncode == 1
-    assert 'broken.jpg cannot be read' in process.stderr
-    content = json.loads((tmp_path / 'segments.json').read_text())
-    assert len(content['images']) == 1
+    assert 'is a folder of images' in process.stderr
 
 
 def test_inference_refuses_the_weights_of_another_model(trained, data):
