@@ -9,7 +9,6 @@ Example: python tools/verify_checkpoint.py
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
@@ -109,12 +108,12 @@ def read_image(image: str, preprocessor):
     """Return the image as the network sees it, (1, 3, 512, 682)."""
     import numpy as np
     import torch
-    from mmengine.fileio import get
     from PIL import Image
 
-    if '://' not in image and not Path(image).is_file():
-        raise FileNotFoundError(f'Picture {image} does not exist.')
-    picture = Image.open(io.BytesIO(get(image))).convert('RGB')
+    from projects.oneformer import images
+
+    rgb = np.ascontiguousarray(images.read_image(image)[..., ::-1])
+    picture = Image.fromarray(rgb)
     picture = picture.resize(SIZE[::-1], Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
     return ((pixels - preprocessor.mean) / preprocessor.std)[None]
