@@ -1,7 +1,7 @@
 """From images to results of any task."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from os import PathLike
 
@@ -22,7 +22,6 @@ from .tiling import Box, Mosaic, tile_grid
 from .weights.reader import load_weights
 
 Image = str | PathLike | PillowImage | np.ndarray
-Step = Callable[[dict], dict]
 ANNOTATION_TRANSFORMS = (
     'LoadSegments',
     'LoadPanopticSegments',
@@ -101,12 +100,9 @@ class OneFormerInferencer:
                 'Expected a test pipeline that begins with LoadImageFromFile, '
                 f'got {steps[0]["type"]}.'
             )
-        self._from_file, *others = Compose(steps).transforms
-        self._from_array: Step
-        (self._from_array,) = Compose(
-            [dict(type='mmdet.LoadImageFromNDArray')]
-        ).transforms
-        self._prepare_loaded = Compose(others)
+        self._from_file = Compose(steps[:1])
+        self._from_array = Compose([dict(type='mmdet.LoadImageFromNDArray')])
+        self._prepare_loaded = Compose(steps[1:])
 
     def __call__(
         self,
@@ -187,7 +183,7 @@ class OneFormerInferencer:
                     outcome = self._segment_tiles(loaded, tasks, batch_size)
             except ImageError as error:
                 outcome = error
-            if batch and (outcome or len(batch) == batch_size):
+            if batch and (outcome is not None or len(batch) == batch_size):
                 yield from self._segment(batch, tasks)
                 batch = []
             if isinstance(outcome, ImageError) and not return_errors:
