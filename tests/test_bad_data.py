@@ -7,6 +7,8 @@ in ``tests/datasets``; here they pass through loading, targets and losses.
 import io
 import json
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -249,10 +251,18 @@ def png(image: Image.Image, **options) -> bytes:
 
 
 def broken_chunk() -> bytes:
+    """Return a PNG whose pixels go on without a chunk around them."""
     noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
-    content = png(Image.fromarray(noise))
-    middle = content.index(b'IDAT') + 400
-    return content[:middle] + b'\0\0\x10\0\0\0\0\0' + content[middle:]
+    rows = zlib.compress(b''.join(b'\0' + row.tobytes() for row in noise))
+    half = len(rows) // 2
+    part = struct.pack('>I', half) + b'IDAT' + rows[:half]
+    return (
+        png(Image.fromarray(noise))[:33]  # signature and header
+        + part
+        + struct.pack('>I', zlib.crc32(part[4:]))
+        + struct.pack('>II', 4096, 0)
+        + rows[half:]
+    )
 
 
 UNREADABLE = dict(

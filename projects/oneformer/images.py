@@ -261,10 +261,11 @@ def _read_content(
             raise ImageNotFoundError(
                 f'Image {name} does not exist: check its path.'
             ) from error
-        except OSError as error:
+        except Exception as error:  # whatever a backend raises
+            reason = f'{type(error).__name__}: {error}'
             raise ImageError(
-                f'Image {name} cannot be fetched: {error}. Check its address '
-                'and backend_args.'
+                f'Image {name} cannot be fetched ({reason}): check its '
+                'address and backend_args.'
             ) from error
     try:
         # A pipe would be waited for, and a device may never end.
