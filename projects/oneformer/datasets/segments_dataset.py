@@ -357,8 +357,9 @@ def _name_error(error: Exception, path: str) -> Exception:
     if isinstance(error, ImageError):
         return ImageError(f'{error} Or take it out of the annotation file.')
     if _is_read_error(error):
+        reason = str(error).rstrip('.')
         return ImageError(
-            f'Image {name} cannot be read: {error}. Restore the file, or '
+            f'Image {name} cannot be read: {reason}. Restore the file, or '
             'take it out of the annotation file.'
         )
     if isinstance(error, ValueError):
