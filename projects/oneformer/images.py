@@ -162,6 +162,8 @@ def decode_image(
 def convert_image(image: Image.Image, name: str) -> np.ndarray:
     """Return the pixels of a Pillow image by the rules of files.
 
+    Of colours with 16 bits per channel Pillow keeps the upper 8.
+
     Args:
         image (Image.Image): Of any mode; its EXIF orientation is followed.
         name (str): What messages call it.
@@ -173,7 +175,9 @@ def convert_image(image: Image.Image, name: str) -> np.ndarray:
         ImageError: If its file is damaged, or a rule refuses its values.
     """
     with image_errors(name):
-        return _convert(image, image.format, 16)
+        # Of one that is decoded already, the file's bits are not known.
+        bits = _bits(image) if getattr(image, 'tile', None) else 16
+        return _convert(image, image.format, bits)
 
 
 def inspect_image(
@@ -198,8 +202,6 @@ def inspect_image(
             image.draft(None, (1, 1))
             image.load()
             orientation = _orientation(image)
-            if mode not in ('L', 'RGB', 'CMYK'):
-                image.convert('RGB')
         else:
             if image.format == 'PNG':  # EXIF data may follow the pixels
                 image.load()
