@@ -1,6 +1,5 @@
 """Checkpoints that are whole, and there whenever training stops."""
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +9,7 @@ from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend
-from mmengine.fileio.backends import register_backend
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
@@ -98,8 +96,8 @@ class WholeCheckpointHook(CheckpointHook):
         if interval != self.interval:
             runner.logger.warning(
                 f'Checkpoints are saved every {interval} iterations, not '
-                f'every {self.interval}: training takes {runner.max_iters}, '
-                f'and the optimizer steps every {steps}.'
+                f'every {self.interval}: training takes {runner.max_iters} '
+                f'iterations, a step of the optimizer {steps}.'
             )
             self.interval = interval
 
@@ -152,6 +150,4 @@ class WholeCheckpointHook(CheckpointHook):
             try:
                 remove(path)
             except OSError as error:  # it costs space, nothing else
-                runner.logger.log(
-                    logging.WARNING, f'{path} was not removed: {error}'
-                )
+                runner.logger.warning(f'{path} was not removed: {error}')

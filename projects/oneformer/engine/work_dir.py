@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import socket
@@ -15,6 +16,7 @@ from mmdet.registry import HOOKS
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 _LOCK = '.lock'
@@ -59,6 +61,8 @@ class WorkDirLockHook(Hook):
 def lock(folder: Path) -> IO[str]:
     """Lock a folder for this process until the file is closed.
 
+    Where the file system has no locks, a warning says so.
+
     Raises:
         WorkDirError: If another process has locked it.
     """
@@ -74,6 +78,13 @@ def lock(folder: Path) -> IO[str]:
             f'Another training writes to {folder}: {owner}. Wait for its end, '
             'stop it, or give this one a folder of its own with --work-dir.'
         ) from error
+    except OSError as error:
+        print_log(
+            f'{folder} cannot be locked ({error}): take care that no other '
+            'training writes to it.',
+            logger='current',
+            level=logging.WARNING,
+        )
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}')
     file.flush()
@@ -94,7 +105,7 @@ def explained_disk_errors() -> Iterator[None]:
             raise
         raise WorkDirError(
             f'{error.filename or "A file"} cannot be written: '
-            f'{error.strerror}. Make room, or give another --work-dir. '
+            f'{error.strerror}. Make room there, or give another --work-dir. '
             'Checkpoints that were saved before are whole: --resume continues '
             'with the newest.'
         ) from error
