@@ -44,8 +44,7 @@ class SignalHook(Hook):
     def before_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None
     ) -> None:
-        if self.validating and runner.iter == self.iteration:
-            self.validating = False
+        if self.validating and (runner.iter, batch_idx) == (self.iteration, 0):
             self.send()
 
     def send(self) -> None:
