@@ -90,5 +90,5 @@ def test_ranks_draw_differently(monkeypatch):
 def test_a_set_without_a_batch_is_refused():
     loader = SeededBatches(SequentialSampler(range(1)), 2, drop_last=True)
     loader.begin(seed=3, iteration=0)
-    with pytest.raises(ValueError, match='has 1 samples, which make no batch'):
+    with pytest.raises(ValueError, match='1 samples make no batch of 2: low'):
         next(iter(loader))

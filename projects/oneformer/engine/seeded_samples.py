@@ -140,10 +140,9 @@ class SeededBatches(Sampler[list[Draw]]):
                 yield batch
             if empty:
                 raise ValueError(
-                    f'The training set has {len(self.sampler)} samples, which '
-                    f'make no batch of {self.batch_size}: check ann_file and '
-                    'filter_cfg of train_dataloader.dataset, or lower '
-                    'train_dataloader.batch_size.'
+                    f'{len(self.sampler)} samples make no batch of '
+                    f'{self.batch_size}: lower train_dataloader.batch_size, '
+                    'or leave drop_last out.'
                 )
 
     def __len__(self) -> int:

@@ -38,6 +38,7 @@ class ReproducibleTrainLoop(IterBasedTrainLoop):
 
     Raises:
         TypeError: If the dataloader is built already.
+        ValueError: If it has no samples.
     """
 
     def __init__(
@@ -87,6 +88,11 @@ class ReproducibleTrainLoop(IterBasedTrainLoop):
 
     def _begin(self) -> int:
         """Set the first batch, and return the seed of the run."""
+        if not len(self.dataloader.dataset):
+            raise ValueError(
+                'The training set has no samples: check ann_file, data_prefix '
+                'and filter_cfg of train_dataloader.dataset.'
+            )
         seeds = [self.runner.seed]
         broadcast_object_list(seeds)  # ranks may have seeds of their own
         (seed,) = seeds
