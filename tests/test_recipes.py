@@ -223,7 +223,7 @@ def test_length_precision_and_evaluation_are_those_of_the_reference(
 ):
     is_mapillary = recipe.data == 'mapillary'
     assert config.train_cfg == dict(
-        type='IterBasedTrainLoop',
+        type='ReproducibleTrainLoop',
         max_iters=recipe.iterations,
         val_interval=30_000 if is_mapillary else 5000,
     )

@@ -66,6 +66,15 @@ def load_config(path: str, overrides: dict):
     return config
 
 
+def set_work_dir(config, args: argparse.Namespace) -> None:
+    """Settle the folder for logs and checkpoints."""
+    if args.work_dir is not None:
+        config.work_dir = args.work_dir
+    elif config.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        config.work_dir = osp.join('work_dirs', name)
+
+
 def build_runner(config, args: argparse.Namespace):
     """Build the runner of a config for the arguments of a tool."""
     import torch
@@ -74,11 +83,7 @@ def build_runner(config, args: argparse.Namespace):
 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config.launcher = args.launcher
-    if args.work_dir is not None:
-        config.work_dir = args.work_dir
-    elif config.get('work_dir') is None:
-        name = osp.splitext(osp.basename(args.config))[0]
-        config.work_dir = osp.join('work_dirs', name)
+    set_work_dir(config, args)
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         # mmengine assumes a GPU per process.
         torch.distributed.init_process_group('gloo')
@@ -98,12 +103,13 @@ def build_runner(config, args: argparse.Namespace):
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End with the message alone where a checkpoint cannot be used."""
+    """End with the message alone where a file or folder cannot be used."""
+    from projects.oneformer.engine import WorkDirError
     from projects.oneformer.weights import CheckpointError
 
     try:
         yield
-    except CheckpointError as error:
+    except (CheckpointError, WorkDirError) as error:
         sys.exit(str(error))
 
 

@@ -130,7 +130,13 @@ def prepare(data: Path, work_dir: Path, overrides: dict):
 def train(config, log) -> str:
     """Train, or resume training, and return the last checkpoint."""
     from mmengine.hooks import Hook
-    from mmengine.runner import Runner, find_latest_checkpoint
+    from mmengine.runner import Runner
+
+    from projects.oneformer.engine import WorkDirError
+    from projects.oneformer.engine.work_dir import (
+        explained_disk_errors,
+        resume_from_newest,
+    )
 
     class Progress(Hook):
         """Print a line now and then."""
@@ -156,23 +162,22 @@ def train(config, log) -> str:
 
     console = sys.stdout
     total = config.train_cfg.max_iters
-    final = Path(config.work_dir) / f'iter_{total}.pth'
-    if final.exists():
-        print(f'Trained before: {final}')
-        return str(final)
-    begun = Path(config.work_dir, 'last_checkpoint').exists()
-    latest = find_latest_checkpoint(config.work_dir) if begun else None
-    config.resume = latest is not None
-    begin = f'Resuming from {latest}' if latest else 'Training'
-    print(f'{begin}: three tasks, {total} iterations')
-    with contextlib.redirect_stdout(log):
-        runner = Runner.from_cfg(config)
-        runner.register_hook(Progress(), priority='LOWEST')
-        try:
+    final = str(Path(config.work_dir, f'iter_{total}.pth'))
+    try:
+        report = resume_from_newest(config)
+        if config.load_from == final:
+            print(f'Trained before: {final}')
+            return final
+        print(*report, f'Three tasks, {total} iterations', sep='\n')
+        with contextlib.redirect_stdout(log), explained_disk_errors():
+            runner = Runner.from_cfg(config)
+            runner.register_hook(Progress(), priority='LOWEST')
             runner.train()
-        except KeyboardInterrupt:
-            sys.exit('\nInterrupted. Run the same command again to resume.')
-    return str(final)
+    except KeyboardInterrupt as interruption:
+        sys.exit(f'\n{interruption} Run the same command again to resume.')
+    except WorkDirError as error:
+        sys.exit(str(error))
+    return final
 
 
 def test(config, checkpoint: str, log) -> dict[str, float]:

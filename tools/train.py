@@ -4,6 +4,8 @@ Example: python tools/train.py configs/oneformer_swin-t_coco.py --amp
 """
 
 import argparse
+import os
+import shlex
 import sys
 
 from _cli import (
@@ -12,6 +14,7 @@ from _cli import (
     finish,
     load_config,
     one_line_errors,
+    set_work_dir,
 )
 
 
@@ -46,8 +49,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, by default from the last one in the '
-        'work folder',
+        help='continue from this checkpoint, by default from the newest whole '
+        'one in the work folder',
     )
     add_run_options(parser)
     return parser.parse_args()
@@ -71,13 +74,47 @@ def main() -> None:
                 'learning rate is meant for.'
             )
         config.auto_scale_lr.enable = True
-    if args.resume:
-        config.resume = True
-        config.load_from = None if args.resume == 'auto' else args.resume
-    runner = build_runner(config, args)
-    with one_line_errors():
-        runner.train()
+    set_work_dir(config, args)
+
+    from projects.oneformer.engine import TrainingInterrupted
+    from projects.oneformer.engine.work_dir import explained_disk_errors
+
+    with one_line_errors(), explained_disk_errors():
+        if args.resume:
+            resume(config, args.resume)
+        runner = build_runner(config, args)
+        try:
+            runner.train()
+        except TrainingInterrupted as interruption:
+            print_once(interruption, f'Continue with: {continuation()}')
+            finish()
+            sys.exit(128 + interruption.signal)
     finish()
+
+
+def resume(config, checkpoint: str) -> None:
+    """Set up a config to continue from a checkpoint, or from the newest."""
+    from projects.oneformer.engine.work_dir import resume_from_newest
+
+    if checkpoint == 'auto':
+        print_once(*resume_from_newest(config))
+    else:
+        config.resume, config.load_from = True, checkpoint
+
+
+def continuation() -> str:
+    """Return the command that continues this training."""
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1:
+        return 'the same command and --resume'
+    again = [] if sys.argv[-1] == '--resume' else ['--resume']
+    return shlex.join(['python', *sys.argv, *again])
+
+
+def print_once(*lines: object) -> None:
+    """Print lines in the first of several processes."""
+    rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0
+    if int(rank) == 0:
+        print(*lines, sep='\n', flush=True)
 
 
 def use_mixed_precision(config, dtype: str) -> None:

@@ -8,12 +8,14 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='WholeCheckpointHook',
         by_epoch=False,
         interval=5000,
         max_keep_ckpts=2,
         save_last=True,
     ),
+    interruption=dict(type='InterruptionHook'),
+    work_dir_lock=dict(type='WorkDirLockHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )

@@ -4,7 +4,7 @@ _base_ = './adamw.py'
 
 max_iters = 90000
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000
+    type='ReproducibleTrainLoop', max_iters=max_iters, val_interval=5000
 )
 param_scheduler = [
     dict(

@@ -4,7 +4,7 @@ _base_ = './adamw.py'
 
 max_iters = 1600
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters
+    type='ReproducibleTrainLoop', max_iters=max_iters, val_interval=max_iters
 )
 optim_wrapper = dict(
     # Fused: on a CPU the update of the token embedding is a large part.

@@ -1,13 +1,26 @@
-"""Hooks and optimizer rules. Importing this package registers them."""
+"""Training loop, hooks and optimizer rules.
 
+Importing this package registers them.
+"""
+
+from .checkpoint_hook import WholeCheckpointHook
 from .drawing_hook import ResultDrawingHook
+from .interruption_hook import InterruptionHook, TrainingInterrupted
 from .optim_constructor import ModuleTypeOptimConstructor
 from .preflight_hook import PreflightHook
 from .task_table_hook import TaskTableHook
+from .train_loop import ReproducibleTrainLoop
+from .work_dir import WorkDirError, WorkDirLockHook
 
 __all__ = [
+    'InterruptionHook',
     'ModuleTypeOptimConstructor',
     'PreflightHook',
+    'ReproducibleTrainLoop',
     'ResultDrawingHook',
     'TaskTableHook',
+    'TrainingInterrupted',
+    'WholeCheckpointHook',
+    'WorkDirError',
+    'WorkDirLockHook',
 ]

@@ -1,58 +1,12 @@
-"""Drawing tasks: how often, and the same or not the same again."""
-
-import random
+"""Drawing tasks: how often, and the same again for one seed."""
 
 import numpy as np
 import pytest
-import torch
-from mmengine.dataset import worker_init_fn
 from scipy.stats import chisquare
-from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from projects.oneformer.datasets import SampleTask
 
 SAME = dict(semantic=1 / 3, instance=1 / 3, panoptic=1 / 3)
-NUM_DRAWS = 60
-
-
-class Drawn(Dataset):
-    """The task drawn for each picture, and the worker that drew it."""
-
-    def __init__(self, probs: dict[str, float]) -> None:
-        self.sample_task = SampleTask(probs)
-
-    def __len__(self) -> int:
-        return NUM_DRAWS
-
-    def __getitem__(self, index: int) -> tuple[int, str]:
-        return get_worker_info().id, self.sample_task({})['task']
-
-
-def draw_epochs(
-    seed: int = 0, persistent: bool = False, rank: int | None = None
-) -> list[list[tuple[int, str]]]:
-    """Two epochs of (worker, task) in a run with two worker processes."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    init = None
-    if rank is not None:  # as mmengine's Runner does it
-
-        def init(worker_id: int) -> None:
-            worker_init_fn(worker_id, num_workers=2, rank=rank, seed=seed)
-
-    loader = DataLoader(
-        Drawn(SAME),
-        batch_size=None,
-        num_workers=2,
-        persistent_workers=persistent,
-        worker_init_fn=init,
-    )
-    return [list(loader) for _ in range(2)]
-
-
-def tasks_of(epoch: list[tuple[int, str]], worker: int) -> list[str]:
-    return [task for number, task in epoch if number == worker]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +92,7 @@ def test_thirds_written_with_few_digits_are_refused():
         SampleTask(dict(semantic=0.33, instance=0.33, panoptic=0.33))
 
 
-def test_the_main_process_follows_the_seed_of_numpy():
+def test_draws_follow_the_seed_of_numpy():
     sample_task = SampleTask(SAME)
     np.random.seed(5)
     first = [sample_task({})['task'] for _ in range(30)]
@@ -146,47 +100,6 @@ def test_the_main_process_follows_the_seed_of_numpy():
     np.random.seed(5)
     assert [sample_task({})['task'] for _ in range(30)] == first
     assert first != second
-
-
-@pytest.mark.parametrize('persistent', [False, True])
-def test_the_same_seed_draws_the_same_tasks_in_worker_processes(persistent):
-    first = draw_epochs(persistent=persistent)
-    assert draw_epochs(persistent=persistent) == first
-    assert draw_epochs(seed=1, persistent=persistent) != first
-
-
-@pytest.mark.parametrize('persistent', [False, True])
-@pytest.mark.parametrize('rank', [None, 0])
-def test_epochs_and_worker_processes_draw_differently(persistent, rank):
-    first, second = draw_epochs(persistent=persistent, rank=rank)
-    draws = [
-        tasks_of(epoch, worker)
-        for epoch in (first, second)
-        for worker in (0, 1)
-    ]
-    assert [len(tasks) for tasks in draws] == [NUM_DRAWS // 2] * 4
-    assert len({tuple(tasks) for tasks in draws}) == 4
-
-
-def test_ranks_of_one_seed_draw_differently():
-    # All ranks of a run have the same seed, and so PyTorch gives the same
-    # seeds to their worker processes.
-    ranks = [draw_epochs(rank=rank) for rank in (0, 1)]
-    draws = {
-        tuple(tasks_of(epoch, worker))
-        for epochs in ranks
-        for epoch in epochs
-        for worker in (0, 1)
-    }
-    assert len(draws) == 8
-    assert draw_epochs(rank=1) == ranks[1]
-
-
-def test_worker_processes_draw_with_the_probabilities_too():
-    draws = [task for epoch in draw_epochs() for _, task in epoch]
-    counts = [draws.count(task) for task in SAME]
-    assert sum(counts) == 2 * NUM_DRAWS
-    assert chisquare(counts).pvalue > 0.01
 
 
 def supervised(*tasks: str) -> dict:

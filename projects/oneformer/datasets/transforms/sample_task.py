@@ -3,7 +3,6 @@
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
-from torch.utils.data import get_worker_info
 
 from ...tasks import TASKS, check_task
 
@@ -15,8 +14,8 @@ class SampleTask(BaseTransform):
     Of tasks that the annotation of the image cannot supervise none is
     drawn; the others keep their proportions.
 
-    The same run draws the same tasks, and no two ranks, loader processes or
-    epochs draw alike. In the main process the draws follow ``np.random``.
+    The draws follow ``np.random``, which ``ReproducibleTrainLoop`` seeds for
+    each sample: no two ranks or epochs draw alike.
 
     Required Keys: ``supervised_tasks`` (optional, all if absent).
 
@@ -40,8 +39,6 @@ class SampleTask(BaseTransform):
                 f'Expected probabilities that add up to 1, got {dict(probs)}. '
                 'They are not cumulative: give every task its own share.'
             )
-        self._seed: int | None = None
-        self._rng: np.random.Generator | None = None
 
     def transform(self, results: dict) -> dict:
         """Add ``task`` to ``results``."""
@@ -58,24 +55,10 @@ class SampleTask(BaseTransform):
                 'probability in SampleTask: change its probs, or leave this '
                 'dataset out.'
             )
-        draw = self._draw() * sum(probs)
+        draw = np.random.rand() * sum(probs)
         index = int(np.searchsorted(np.cumsum(probs), draw, side='right'))
         results['task'] = tasks[min(index, len(tasks) - 1)]
         return results
-
-    def _draw(self) -> float:
-        worker = get_worker_info()
-        if worker is None:
-            return np.random.rand()
-        # A new epoch, or the first image.
-        if self._rng is None or worker.seed != self._seed:
-            self._seed = worker.seed
-            # PyTorch's seed differs by epoch but not by rank, that of
-            # NumPy, which mmengine sets, by rank but not by epoch.
-            self._rng = np.random.default_rng(
-                [worker.seed, np.random.randint(2**31)]
-            )
-        return self._rng.random()
 
     def __repr__(self) -> str:
         probs = dict(zip(self.tasks, self.probs, strict=True))
