@@ -95,10 +95,11 @@ def check_images(aset: AnnotationSet, content: Coco) -> list[Finding]:
         message = f'an annotation has this image_id; no image has{hint}'
         findings.append(found('unknown-image', path, message, 'image', number))
     annotated = {a['image_id'] for a in annotations}
+    # Training leaves such images out, evaluation cannot.
+    level = 'error' if aset.evaluated else None
     for image in images:
         if image['id'] not in annotated:
             message = f'{image["file_name"]} has no annotation'
-            level = 'info' if aset.kind == 'instance' else None
             findings.append(
                 found(
                     'no-annotation', path, message, 'image', image['id'], level
@@ -135,6 +136,8 @@ def check_categories(
             'category',
         ),
     ]
+    if not categories:
+        findings.append(found('empty-set', path, 'lists no category'))
     findings += [
         found('category-zero', path, f'is {c["name"]!r}', 'category', 0)
         for c in categories
@@ -192,8 +195,18 @@ def check_metainfo(
 ) -> list[Finding]:
     """Compare the classes of the config with the categories."""
     names = [category['name'] for category in categories]
-    path = aset.ann_file
+    path = aset.source
+    things = aset.thing_classes or ()
     findings = repeated('metainfo', path, aset.classes, 'class')
+    known = set(names)
+    if aset.kind == 'instance':  # which need not know stuff
+        known |= set(aset.classes) - set(things or aset.classes)
+    if known.isdisjoint(aset.classes):
+        message = (
+            f'none of the classes of the config, {reprlib.repr(aset.classes)}'
+            f', is a category: categories are {reprlib.repr(names)}'
+        )
+        findings.append(found('metainfo', path, message))
     for name in aset.classes:
         if name not in names and name not in aset.optional_classes:
             message = (
@@ -201,7 +214,6 @@ def check_metainfo(
                 f'categories are {reprlib.repr(names)}'
             )
             findings.append(found('metainfo', path, message, 'class', name))
-    things = aset.thing_classes or ()
     for name in metainfo.unknown_things(aset.classes, things):
         message = 'is among thing_classes of the config, not its classes'
         findings.append(found('metainfo', path, message, 'class', name))
@@ -234,7 +246,29 @@ def check_model_classes(
         f'{len(classes)} {reprlib.repr(classes)}: give both the same, in the '
         'same order'
     )
-    return [found('metainfo', aset.ann_file, message)]
+    return [found('metainfo', aset.source, message)]
+
+
+def has_thing(aset: AnnotationSet, content: Coco | dict | None) -> bool:
+    """Whether an image has a thing to learn, by the annotation file."""
+    if not content:
+        return False
+    things = {
+        category['id']
+        for category in content.categories
+        if (
+            category['name'] in aset.thing_classes
+            if aset.thing_classes is not None
+            else aset.kind == 'instance' or category.get('isthing') == 1
+        )
+    }
+    known = {image['id'] for image in content.images}
+    return any(
+        segment['category_id'] in things and not segment.get('iscrowd')
+        for annotation in content.annotations
+        if annotation['image_id'] in known
+        for segment in annotation.get('segments_info', [annotation])
+    )
 
 
 def check_unused(

@@ -157,6 +157,10 @@ CHECKS = {
     'duplicate-mask': Check('warning', 'object annotated twice'),
     # Semantic PNGs.
     'png-value': Check('error', 'value that is no class'),
+    'png-stray': Check('error', 'PNG was compressed or scaled smoothly'),
+    'ignored-foreground': Check(
+        'error', 'all PNGs have one class, and pixels that are ignored'
+    ),
 }
 
 
@@ -204,11 +208,13 @@ class Checked(NamedTuple):
         findings (list[Finding]): What is wrong.
         used (set): Category ids, or values, that occur.
         number (int): Masks to learn.
+        ignored (bool): Whether a semantic PNG has pixels that are ignored.
     """
 
     findings: list[Finding]
     used: set
     number: int
+    ignored: bool = False
 
 
 class Report:

@@ -11,7 +11,12 @@ from mmengine.fileio import get
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-from ..datasets.coco_layout import parse_json, require_coco
+from ..datasets.coco_layout import (
+    is_box,
+    is_size,
+    parse_json,
+    require_coco,
+)
 from ..datasets.coco_masks import check_segmentation, to_rle
 from ..optional import import_optional
 from ..run_lengths import encode_masks, rle_area, rle_box
@@ -331,11 +336,7 @@ def read_truth(annotation: dict, label: int, size: tuple[int, int]) -> dict:
     area = rle_area(shape) if area is None else area
     box = annotation.get('bbox')
     box = rle_box(shape) if box is None else box
-    numbers = [area, *box] if isinstance(box, list) else [None]
-    if len(numbers) != 5 or not all(
-        isinstance(number, int | float) and np.isfinite(number)
-        for number in numbers
-    ):
+    if not is_size(area) or not is_box(box):
         raise ValueError(
             f'area is {reprlib.repr(area)} and bbox {reprlib.repr(box)}, '
             'expected a number and four numbers'
