@@ -26,10 +26,9 @@ def read_json(path: Path) -> object:
 
     Raises:
         FileNotFoundError: If there is none.
-        OSError: If it cannot be opened.
-        ValueError: If it is no JSON.
+        ValueError: If it cannot be read, or is no JSON.
     """
-    return coco_layout.parse_json(path.read_bytes())
+    return coco_layout.parse_json(read_file(path))
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -8,6 +8,8 @@ loading the package.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+MANY_IMAGES = 20
+
 
 def read_metainfo(metainfo: Mapping) -> tuple[tuple[str, ...], list[int]]:
     """Return class names and the labels of the things.
@@ -72,6 +74,30 @@ def check_classes(classes: Sequence[str], things: Iterable[str]) -> None:
 def repeated_names(names: Iterable) -> list:
     """Return the names, or ids, that occur more than once."""
     return [name for name, number in Counter(names).items() if number > 1]
+
+
+def always_single(images: Iterable[Iterable]) -> list:
+    """Return the things that look as if they were stuff.
+
+    Args:
+        images (Iterable[Iterable]): Class of each thing, by image.
+
+    Returns:
+        list: Classes with one segment in each of their images, which are
+        ``MANY_IMAGES`` or more.
+    """
+    images_of: Counter = Counter()
+    several = set()
+    for things in images:
+        for name, number in Counter(things).items():
+            images_of[name] += 1
+            if number > 1:
+                several.add(name)
+    return [
+        name
+        for name, number in images_of.items()
+        if number >= MANY_IMAGES and name not in several
+    ]
 
 
 def unknown_things(classes: Sequence[str], things: Iterable[str]) -> list[str]:

@@ -69,6 +69,7 @@ def _check_set(
         ignored |= checked.ignored
     if content:
         findings += coco.check_unused(aset, content.categories, used)
+        findings += coco.check_single(aset, content)
     elif aset.kind == 'semantic' and aset.num_classes is not None:
         findings += _unused_values(aset, used)
     if ignored and len(used) == 1 and aset.num_classes != 1:

@@ -249,11 +249,32 @@ def check_model_classes(
     return [found('metainfo', aset.source, message)]
 
 
-def has_thing(aset: AnnotationSet, content: Coco | dict | None) -> bool:
-    """Whether an image has a thing to learn, by the annotation file."""
-    if not content:
-        return False
-    things = {
+def check_single(aset: AnnotationSet, content: Coco) -> list[Finding]:
+    """Find things that the annotations draw as they draw stuff."""
+    names = {c['id']: c['name'] for c in content.categories}
+    things = thing_ids(aset, content)
+    images: dict = {}
+    for annotation in content.annotations:
+        images.setdefault(annotation['image_id'], []).extend(
+            segment['category_id']
+            for segment in annotation.get('segments_info', [annotation])
+            if segment['category_id'] in things and not segment.get('iscrowd')
+        )
+    return [
+        found(
+            'thing-or-stuff',
+            aset.ann_file,
+            f'{names[number]!r} has one segment in each of its images',
+            'category',
+            number,
+        )
+        for number in metainfo.always_single(images.values())
+    ]
+
+
+def thing_ids(aset: AnnotationSet, content: Coco) -> set:
+    """Return the ids of the categories that are things."""
+    return {
         category['id']
         for category in content.categories
         if (
@@ -262,6 +283,13 @@ def has_thing(aset: AnnotationSet, content: Coco | dict | None) -> bool:
             else aset.kind == 'instance' or category.get('isthing') == 1
         )
     }
+
+
+def has_thing(aset: AnnotationSet, content: Coco | dict | None) -> bool:
+    """Whether an image has a thing to learn, by the annotation file."""
+    if not content:
+        return False
+    things = thing_ids(aset, content)
     known = {image['id'] for image in content.images}
     return any(
         segment['category_id'] in things and not segment.get('iscrowd')

@@ -106,6 +106,9 @@ CHECKS = {
     'category-zero': Check(
         'info', 'category id 0, which some other tools take for background'
     ),
+    'thing-or-stuff': Check(
+        'info', 'thing with one segment in each of many images, as stuff has'
+    ),
     'unused-class': Check('warning', 'class that no segment has'),
     'metainfo': Check('error', 'config contradicts the annotations'),
     'category-left-out': Check(
@@ -257,7 +260,9 @@ class Report:
             for kind in CHECKS:
                 if kind in kinds:
                     lines += self._group(level, kind, base, max_examples)
-        return '\n'.join([*lines, '', self.verdict()])
+        text = '\n'.join([*lines, '', self.verdict()])
+        # Names that are not UTF-8 cannot be printed as they are.
+        return text.encode(errors='backslashreplace').decode()
 
     def base(self) -> str:
         """Return the folder that holds all the files, '' if none does."""

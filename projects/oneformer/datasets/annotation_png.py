@@ -43,6 +43,7 @@ READ_ERRORS = (
 # maps, 8 % and more in compressed or smoothly scaled ones.
 STRAY_SHARE = 0.05
 STRAY_PIXELS = 50
+STRAY_VALUES = 8
 STRAY = (
     'has many stray values near edges, as JPEG compression or smooth scaling '
     'leaves them: use the map that was drawn, stored as PNG and scaled with '
@@ -164,8 +165,8 @@ def _read_deep(content: bytes) -> np.ndarray:
 def has_stray_values(values: np.ndarray) -> bool:
     """Whether a label map shows traces of compression or smooth scaling.
 
-    These leave pixels along edges whose value none of the eight neighbours
-    has.
+    These leave many pixels along edges whose value none of the eight
+    neighbours has, and these values are many as well.
 
     Args:
         values (np.ndarray): Labels, (H, W).
@@ -187,7 +188,11 @@ def has_stray_values(values: np.ndarray) -> bool:
     edges[:, 1:] |= changes
     edges[1:] |= values[1:] != values[:-1]
     enough = max(STRAY_PIXELS, STRAY_SHARE * np.count_nonzero(edges))
-    return int(np.count_nonzero(lone)) > enough
+    # Objects of one pixel have the values of a few classes.
+    return (
+        np.count_nonzero(lone) > enough
+        and len(np.unique(values[lone])) >= STRAY_VALUES
+    )
 
 
 def _clear_equal(

@@ -7,9 +7,9 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
+from ..annotation_files import read_file, read_label_map, unreadable
 from ..annotation_png import STRAY, has_stray_values, png_header
 from ..coco_masks import draw_mask
-from .read_png import read_file, read_label_map, unreadable
 from .segment_ids import MAX_ID, decode_ids, encode_ids, renumber_segments
 
 ORIENTATION = 0x0112  # tag of EXIF
@@ -104,10 +104,10 @@ class LoadPanopticSegments(BaseTransform):
         """Return the PNG as it is, np.uint8 (H, W, 3), BGR."""
         content = read_file(
             path,
-            self.backend_args,
             'Panoptic PNG',
             'data_root and data_prefix["seg"] of the dataset, and "file_name" '
             'in the annotation',
+            self.backend_args,
         )
         try:
             kind, bits = png_header(content)
@@ -276,8 +276,8 @@ class LoadSemanticSegments(BaseTransform):
         """Return the values, (H, W); those of a palette are its indices."""
         return read_label_map(
             path,
-            self.backend_args,
             'data_root and data_prefix["seg"] of the dataset',
+            self.backend_args,
         )
 
     def __repr__(self) -> str:

@@ -7,9 +7,9 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from ...tasks import ignore_index
+from ..annotation_files import read_label_map
 from ..file_names import IMAGE_SUFFIXES, image_stem
 from .eval_targets import map_type
-from .read_png import read_label_map
 
 
 @TRANSFORMS.register_module()
@@ -72,8 +72,8 @@ class LoadSemanticTruth(BaseTransform):
         path = self.path_of(results['img_path'])
         labels = read_label_map(
             path,
-            self.backend_args,
             'seg_prefix and seg_suffix of LoadSemanticTruth',
+            self.backend_args,
         )
         size, expected = labels.shape, tuple(results['ori_shape'][:2])
         if size != expected:

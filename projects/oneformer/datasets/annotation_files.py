@@ -1,23 +1,25 @@
 """Read the files of annotations from any file backend, with clear errors."""
 
 import os.path as osp
+from typing import Any
 
 import numpy as np
 from mmengine.fileio import get
 
-from ..annotation_png import decode_label_map
+from .annotation_png import decode_label_map
+from .coco_layout import parse_json
 
 
 def read_file(
-    path: str, backend_args: dict | None, what: str, settings: str
+    path: str, what: str, settings: str, backend_args: dict | None = None
 ) -> bytes:
     """Return what the file of an annotation holds.
 
     Args:
         path (str): The file.
-        backend_args (dict, optional): File backend of mmengine.
         what (str): What to call it in messages.
         settings (str): The settings to check where it does not exist.
+        backend_args (dict, optional): File backend of mmengine.
 
     Raises:
         FileNotFoundError: If it does not exist.
@@ -25,7 +27,7 @@ def read_file(
     """
     if osp.exists(path) and not osp.isfile(path):
         # To read from a pipe may not end.
-        raise unreadable(path, 'it is no file')
+        raise ValueError(f'{what} {path!r} cannot be read: it is no file.')
     try:
         return get(path, backend_args=backend_args)
     except FileNotFoundError as error:
@@ -33,26 +35,45 @@ def read_file(
             f'{what} {path} does not exist: check {settings}.'
         ) from error
     except OSError as error:  # without permission, or a name too long
-        raise unreadable(path, error.strerror or error) from error
+        raise ValueError(
+            f'{what} {path!r} cannot be read: {error}.'
+        ) from error
+
+
+def read_json(
+    path: str, settings: str, backend_args: dict | None = None
+) -> Any:
+    """Return what an annotation file holds.
+
+    The arguments are those of :func:`read_file`.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        ValueError: If it cannot be read as JSON.
+    """
+    content = read_file(path, 'Annotation file', settings, backend_args)
+    try:
+        return parse_json(content)
+    except ValueError as error:
+        raise ValueError(
+            f'Annotation file {path!r} cannot be read as JSON: {error}. Check '
+            f'{settings}, or restore the file.'
+        ) from error
 
 
 def read_label_map(
-    path: str, backend_args: dict | None, settings: str
+    path: str, settings: str, backend_args: dict | None = None
 ) -> np.ndarray:
     """Return the values of a label map, np.int32 (H, W).
 
-    Those of a palette are its indices.
-
-    Args:
-        path (str): A PNG, or another format that keeps values.
-        backend_args (dict, optional): File backend of mmengine.
-        settings (str): The settings to check where it does not exist.
+    Those of a palette are its indices. The file is a PNG, or of another
+    format that keeps values. The arguments are those of :func:`read_file`.
 
     Raises:
         FileNotFoundError: If it does not exist.
         ValueError: If it is damaged, or an image of colours.
     """
-    content = read_file(path, backend_args, 'Label map', settings)
+    content = read_file(path, 'Label map', settings, backend_args)
     try:
         png = decode_label_map(content)
     except ValueError as error:
