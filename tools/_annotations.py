@@ -6,6 +6,7 @@ it is there.
 
 import errno
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,7 +87,7 @@ def read_file(path: Path) -> bytes:
         FileNotFoundError: If it does not exist.
         ValueError: If it cannot be read.
     """
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise ValueError('it is no file')  # to read from a pipe may not end
     try:
         return path.read_bytes()

@@ -32,7 +32,8 @@ def test_a_link_to_a_folder_above_ends_nowhere(tmp_path):
     touch(tmp_path, 'a/1.jpg')
     (tmp_path / 'a' / 'loop').symlink_to('..')
     (tmp_path / 'a' / 'self').symlink_to('.')
-    assert list_files(tmp_path) == ['a/1.jpg']
+    (tmp_path / 'a' / '2.jpg').symlink_to('2.jpg')
+    assert list_files(tmp_path) == ['a/1.jpg', 'a/2.jpg']
 
 
 def test_a_folder_that_two_links_lead_to_is_listed_twice(tmp_path):

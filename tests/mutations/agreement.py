@@ -113,7 +113,7 @@ def examine(drawn: DrawnSet, folder: Path, mend: bool = False) -> str:
 
 def names_its_place(message: str, data: Path) -> bool:
     """Whether a message says which file or setting is wrong."""
-    settings = ('metainfo', 'png_classes', 'filter_cfg')
+    settings = ('metainfo', 'png_classes', 'filter_cfg', 'Image ', 'PNG ')
     return any(word in message for word in (str(data), *settings))
 
 

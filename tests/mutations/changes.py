@@ -540,6 +540,8 @@ def change_classes(drawn: DrawnSet, rng: Rng) -> str:
         things.append('cow')
     if rng.random() < 0.7:
         meta['thing_classes'] = tuple(things)
+    if rng.random() < 0.1:
+        del meta['classes']
     return f'set metainfo to {meta}'
 
 

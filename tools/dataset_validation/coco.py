@@ -88,11 +88,7 @@ def check_images(aset: AnnotationSet, content: Coco) -> list[Finding]:
         if a['image_id'] not in known | refused
     )
     for number in unknown:
-        # JSON knows both 7 and "7".
-        other = int(number) if str(number).isdecimal() else number
-        other = str(number) if isinstance(number, int) else other
-        hint = f', but {other!r} is' if other in known else ''
-        message = f'an annotation has this image_id; no image has{hint}'
+        message = 'an annotation has this image_id; no image has'
         findings.append(found('unknown-image', path, message, 'image', number))
     annotated = {a['image_id'] for a in annotations}
     # Training leaves such images out, evaluation cannot.
@@ -147,6 +143,9 @@ def check_categories(
         findings += check_isthing(aset, categories)
     if aset.classes is not None:
         findings += check_metainfo(aset, categories)
+    elif aset.thing_classes is not None:
+        names = [category['name'] for category in categories]
+        findings += unknown_things(aset, names)
     if aset.model_classes is not None:
         findings += check_model_classes(aset, categories)
     return findings
@@ -200,7 +199,8 @@ def check_metainfo(
     findings = repeated('metainfo', path, aset.classes, 'class')
     known = set(names)
     if aset.kind == 'instance':  # which need not know stuff
-        known |= set(aset.classes) - set(things or aset.classes)
+        things_of = aset.classes if aset.thing_classes is None else things
+        known |= set(aset.classes) - set(things_of)
     if known.isdisjoint(aset.classes):
         message = (
             f'none of the classes of the config, {reprlib.repr(aset.classes)}'
@@ -214,9 +214,7 @@ def check_metainfo(
                 f'categories are {reprlib.repr(names)}'
             )
             findings.append(found('metainfo', path, message, 'class', name))
-    for name in metainfo.unknown_things(aset.classes, things):
-        message = 'is among thing_classes of the config, not its classes'
-        findings.append(found('metainfo', path, message, 'class', name))
+    findings += unknown_things(aset, aset.classes)
     for category in categories:
         if category['name'] not in aset.classes:
             message = f'{category["name"]!r} is not among the classes'
@@ -230,6 +228,17 @@ def check_metainfo(
                 )
             )
     return findings
+
+
+def unknown_things(
+    aset: AnnotationSet, classes: Iterable[str]
+) -> list[Finding]:
+    """Find things that are no classes."""
+    message = 'is among thing_classes of the config, not among the classes'
+    return [
+        found('metainfo', aset.source, message, 'class', name)
+        for name in metainfo.unknown_things(classes, aset.thing_classes or ())
+    ]
 
 
 def check_model_classes(
@@ -277,7 +286,8 @@ def thing_ids(aset: AnnotationSet, content: Coco) -> set:
     return {
         category['id']
         for category in content.categories
-        if (
+        if (aset.classes is None or category['name'] in aset.classes)
+        and (
             category['name'] in aset.thing_classes
             if aset.thing_classes is not None
             else aset.kind == 'instance' or category.get('isthing') == 1

@@ -99,7 +99,9 @@ def panoptic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
 def instance_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
     """Return the set of a COCO instance dataset, which may lack stuff."""
     aset = _json_set('instance', dataset, split, limits)
-    things = aset.thing_classes or aset.classes or ()
+    things = aset.thing_classes
+    if things is None:
+        things = aset.classes or ()
     stuff = tuple(name for name in aset.classes or () if name not in things)
     return replace(aset, optional_classes=aset.optional_classes + stuff)
 

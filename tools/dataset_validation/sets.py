@@ -1,5 +1,6 @@
 """Annotation sets, and how a folder shows which of them it holds."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class AnnotationSet:
     def image_path(self, file_name: str) -> Path:
         """Return the image that an annotation names."""
         path = self.image_dir / file_name
-        if file_name.endswith(CITYSCAPES_JSON) and not path.exists():
+        if file_name.endswith(CITYSCAPES_JSON) and not os.path.exists(path):
             # Cityscapes names the annotated image, and sorts by city.
             stem = file_name.removesuffix(CITYSCAPES_JSON)
             city = stem.partition('_')[0]
@@ -299,7 +300,7 @@ def _seem_labels(paths: list[Path]) -> bool:
     for path in paths[::step]:
         try:
             png = read_png(path)
-        except ValueError:
+        except (OSError, ValueError):
             continue
         readable += 1
         distinct = len(set(png.values.ravel().tolist()))

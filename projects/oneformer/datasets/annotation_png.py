@@ -39,7 +39,7 @@ READ_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
-# Of the pixels at edges, those that no neighbour equals: at most 1 % in drawn
+# Of the pixels at edges, those that no neighbour equals: up to 3 % in drawn
 # maps, 8 % and more in compressed or smoothly scaled ones.
 STRAY_SHARE = 0.05
 STRAY_PIXELS = 50

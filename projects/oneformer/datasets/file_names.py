@@ -71,9 +71,10 @@ def _list_below(
             if entry.name.startswith('.'):
                 continue
             path = prefix + entry.name
-            if entry.is_dir():
+            linked = entry.is_symlink()  # maybe to itself
+            if osp.isdir(entry.path) if linked else entry.is_dir():
                 _list_below(entry.path, f'{path}/', above | {real}, found)
-            elif entry.is_file() or entry.is_symlink():
+            elif linked or entry.is_file():
                 found.append(path)
 
 
