@@ -1,6 +1,6 @@
 """What the validator finds no error in trains and evaluates; see the package.
 
-Many more are checked by ``python -m tests.mutations``.
+Many more are checked by ``python tests/mutations``.
 """
 
 import subprocess
@@ -68,7 +68,7 @@ def test_a_fault_that_the_validator_does_not_see_is_noticed(
 
 def test_the_command_says_how_many_sets_agree():
     done = subprocess.run(
-        [sys.executable, '-m', 'tests.mutations', '--count', '2']
+        [sys.executable, 'tests/mutations', '--count', '2']
         + ['--kind', 'instance'],
         cwd=Path(__file__).parents[1],
         capture_output=True,

@@ -189,6 +189,7 @@ def test_values_shift_where_zero_is_no_class(maps):
         num_classes=3,
         reduce_zero_label=True,
         png_classes=('road', 'car'),
+        thing_classes=(),
         training=True,
     )
     assert check_sets([own]).findings == []

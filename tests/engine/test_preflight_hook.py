@@ -47,7 +47,10 @@ def warnings(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def make(tmp_path):
-    """A function that makes a dataset, with so many objects a picture."""
+    """A function that makes a dataset, with so many objects a picture.
+
+    The last of a picture is a dog, if it has several, the others are cats.
+    """
 
     def make_dataset(*counts: int, metainfo=META, pipeline=(), crowds=0):
         content = dict(
@@ -58,7 +61,7 @@ def make(tmp_path):
             annotations=[
                 dict(
                     image_id=i,
-                    category_id=1,
+                    category_id=1 + (j == count - 1 > 0),
                     segmentation=SQUARE,
                     iscrowd=int(j < crowds),
                 )
@@ -348,7 +351,7 @@ LONG = ' '.join(['wall'] * 90)
 
 def test_texts_that_are_cut_are_counted(make, warnings):
     meta = dict(classes=('cat', LONG, 'dog'), thing_classes=('cat', 'dog'))
-    dataset = make(1, metainfo=meta, pipeline=[dict(type='TaskTexts')])
+    dataset = make(2, metainfo=meta, pipeline=[dict(type='TaskTexts')])
     model = FakeModel(meta['classes'])
     PreflightHook().before_run(runner_of(model=model, train=dataset))
     (warning,) = warnings
@@ -360,7 +363,7 @@ def test_texts_that_are_cut_are_counted(make, warnings):
 def test_a_shorter_name_for_the_text_mends_it(make, warnings):
     meta = dict(classes=('cat', LONG, 'dog'), thing_classes=('cat', 'dog'))
     step = dict(type='TaskTexts', names={LONG: 'wall'})
-    dataset = make(1, metainfo=meta, pipeline=[step])
+    dataset = make(2, metainfo=meta, pipeline=[step])
     model = FakeModel(meta['classes'])
     PreflightHook().before_run(runner_of(model=model, train=dataset))
     assert warnings == []
@@ -373,7 +376,7 @@ def test_a_long_template_counts_too(make, warnings):
 
 
 def test_classes_without_a_segment_are_named(make, warnings):
-    preflight_hook.warn_of_missing_classes([make(2, 1)])
+    preflight_hook.warn_of_missing_classes([make(1, 1)])
     # The sky is stuff, and no matter to objects.
     (warning,) = warnings
     assert '1 of 3 classes have no segment in the training data' in warning
@@ -413,7 +416,7 @@ def test_of_many_maps_some_are_read(make_maps, warnings, monkeypatch):
 
 def test_a_thing_with_one_segment_in_each_image_may_be_stuff(make, warnings):
     preflight_hook.warn_of_single_things(make(*[1] * 19))
-    preflight_hook.warn_of_single_things(make(*[1] * 30, 2))
+    preflight_hook.warn_of_single_things(make(*[1] * 30, 3))
     assert warnings == []
     preflight_hook.warn_of_single_things(make(*[1] * 20, 0))
     assert "The things ['cat'] of" in warnings[0]

@@ -21,7 +21,7 @@ def sample_of(truth: np.ndarray, predicted: np.ndarray, name='x') -> dict:
     return dict(
         img_path=f'some/{name}.jpg',
         gt_sem_seg=dict(
-            sem_seg=torch.from_numpy(truth.astype(np.uint8))[None]
+            sem_seg=torch.from_numpy(truth.astype(np.int32))[None]
         ),
         pred_sem_seg=dict(sem_seg=torch.from_numpy(predicted)[None].long()),
     )

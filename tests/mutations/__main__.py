@@ -7,7 +7,17 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from .drawn import KINDS
+# As mutations, since the environment may have another package named tests.
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:1] = [str(TESTS), str(TESTS.parent)]
+
+from mutations.agreement import (  # noqa: E402
+    DisagreementError,
+    examine,
+    prepare,
+)
+from mutations.changes import change  # noqa: E402
+from mutations.drawn import KINDS  # noqa: E402
 
 CHUNK = 200  # sets per process, which may be ended by a fault
 
@@ -65,9 +75,6 @@ def run_apart(kind: str, numbers: range, keep: Path | None) -> Counter:
 
 def run(kind: str, numbers: range, keep: Path | None, sender) -> None:
     """Check some sets, and send what comes out."""
-    from .agreement import DisagreementError, examine, prepare
-    from .changes import change
-
     prepare()
     for number in numbers:
         with tempfile.TemporaryDirectory() as scratch:
@@ -86,13 +93,11 @@ def run(kind: str, numbers: range, keep: Path | None, sender) -> None:
 
 def fault(kind: str, number: int, message: str) -> None:
     """Print a fault, and how to see it again."""
-    from .changes import change
-
     _, told = change(number, kind)
     print(
         f'{kind} {number}: {message[:600]!r}\n    '
         + '\n    '.join(line[:300] for line in told)
-        + f'\n    again: python -m tests.mutations --kind {kind} --first '
+        + f'\n    again: python tests/mutations --kind {kind} --first '
         f'{number} --count 1',
         flush=True,
     )

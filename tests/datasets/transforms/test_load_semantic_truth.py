@@ -132,7 +132,8 @@ def test_images_of_every_format_have_their_truth(tmp_path, ending):
 def test_more_than_255_classes_move_what_does_not_count(tmp_path, count):
     void = 255 if count == 255 else 65535
     last = np.array([[0, count - 1, void]], np.uint16)
-    load_semantic(tmp_path, Image.fromarray(last))
+    (tmp_path / 'truth/city').mkdir(parents=True)
+    Image.fromarray(last).save(tmp_path / 'truth/city/b.png')
     transform = LoadSemanticTruth(
         str(tmp_path / 'pictures'), str(tmp_path / 'truth')
     )
