@@ -83,6 +83,8 @@ def examine(drawn: DrawnSet, folder: Path, mend: bool = False) -> str:
     data.mkdir()
     drawn.write(data)
     options = dict(drawn.options, type=TYPES[drawn.kind], data_root=str(data))
+    # To serialize takes ten times as long as all the rest.
+    used = dict(options, serialize_data=False)
     with time_limit():
         with faults_of('the validator, by the folder'):
             check_folder(data, folder / 'copy' if mend else None)
@@ -92,7 +94,7 @@ def examine(drawn: DrawnSet, folder: Path, mend: bool = False) -> str:
         refused = False
         for split, use in (('train', train), ('val', evaluate)):
             with faults_of(f'the use as {split} set'):
-                error = refusal(use, options, data)
+                error = refusal(use, used)
             if error is None:
                 continue
             refused = True
@@ -176,7 +178,7 @@ def errors_of(options: dict, split: str) -> list[str]:
         return [str(f) for f in report.findings if f.level == 'error']
 
 
-def refusal(use: Callable, options: dict, data: Path) -> Exception | None:
+def refusal(use: Callable, options: dict) -> Exception | None:
     """Return the error by which something is refused."""
     try:
         use(options)
