@@ -57,11 +57,16 @@ def class_list(metainfo: Mapping, key: str) -> tuple[str, ...] | None:
 
 
 def check_classes(classes: Sequence[str], things: Iterable[str]) -> None:
-    """Check that classes are unique, and that things are among them.
+    """Check that classes have unique names, and that things are among them.
 
     Raises:
         ValueError: If they are not.
     """
+    if wrong := unusable_names(classes):
+        raise ValueError(
+            f'metainfo has the classes {wrong}: expected texts that are not '
+            'blank.'
+        )
     if repeated := repeated_names(classes):
         raise ValueError(f'metainfo has classes more than once: {repeated}.')
     if unknown := unknown_things(classes, things):
@@ -69,6 +74,19 @@ def check_classes(classes: Sequence[str], things: Iterable[str]) -> None:
             f'thing_classes {unknown} of metainfo are not among its classes: '
             'every thing must be listed in classes, too.'
         )
+
+
+def unusable_names(classes: Iterable) -> list:
+    """Return the names that no text can be made with."""
+    return [name for name in classes if not is_name(name)]
+
+
+def is_name(name: object) -> bool:
+    """Whether a value is a text that is not blank, of whole characters."""
+    if not isinstance(name, str) or not name.strip():
+        return False
+    # JSON can hold halves of a pair.
+    return not any('\ud800' <= letter <= '\udfff' for letter in name)
 
 
 def repeated_names(names: Iterable) -> list:

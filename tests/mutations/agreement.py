@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmdet.registry import DATASETS
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
@@ -26,38 +27,17 @@ from projects.oneformer.text import CLIPTokenizer
 
 from .drawn import TYPES, DrawnSet
 
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tools'))
 from dataset_validation import check_sets, find_sets, write_fixed  # noqa: E402
 from dataset_validation.config import BUILDERS  # noqa: E402
 
 SECONDS = 20  # for one set; most take a hundredth of one
 LIMITS = dict(num_queries=100, num_texts=96, model_classes=None)
-LOAD = dict(type='LoadImageFromFile', imdecode_backend='pillow')
-TRAIN = [
-    LOAD,
-    dict(type='LoadSegments'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='LargeScaleJitter', size=(32, 48), ratio_range=(0.8, 1.3)),
-    dict(
-        type='SampleTask', probs=dict(semantic=0.3, instance=0.3, panoptic=0.4)
-    ),
-    dict(type='TaskTargets'),
-    dict(type='TaskTexts'),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'task', 'texts')),
-]
-TEST = [
-    LOAD,
-    dict(type='Resize', scale=(48, 32), keep_ratio=True, backend='pillow'),
-    dict(type='LoadSegments'),
-    dict(type='EvalTargets'),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            *('img_id', 'img_path', 'ori_shape', 'segments_info'),
-            'instances',
-        ),
-    ),
-]
+PIPELINES = Config.fromfile(
+    ROOT / 'configs/_base_/datasets/panoptic_128.py',
+    import_custom_modules=False,
+)
 
 
 class DisagreementError(Exception):
@@ -201,7 +181,7 @@ def tokenizer() -> CLIPTokenizer:
 
 def train(options: dict) -> None:
     """Load every sample for training."""
-    dataset = DATASETS.build(dict(options, pipeline=TRAIN))
+    dataset = DATASETS.build(dict(options, pipeline=PIPELINES.train_pipeline))
     for i in range(len(dataset)):
         sample = dataset[i]['data_samples']
         assert len(sample.gt_instances) <= len(sample.texts)
@@ -211,7 +191,9 @@ def train(options: dict) -> None:
 
 def evaluate(options: dict) -> None:
     """Measure perfect predictions of all samples."""
-    dataset = DATASETS.build(dict(options, pipeline=TEST, test_mode=True))
+    dataset = DATASETS.build(
+        dict(options, pipeline=PIPELINES.test_pipeline, test_mode=True)
+    )
     samples = [dataset[i]['data_samples'] for i in range(len(dataset))]
     metrics: list = []
     if 'panoptic' in dataset.tasks:

@@ -197,6 +197,10 @@ def check_metainfo(
     path = aset.source
     things = aset.thing_classes or ()
     findings = repeated('metainfo', path, aset.classes, 'class')
+    findings += [
+        found('metainfo', path, 'is no text with letters', 'class', name)
+        for name in metainfo.unusable_names(aset.classes)
+    ]
     known = set(names)
     if aset.kind == 'instance':  # which need not know stuff
         things_of = aset.classes if aset.thing_classes is None else things

@@ -368,11 +368,10 @@ def _text(value: object) -> str:
 
 def _name(value: object) -> str:
     """Return a text that can be printed and tokenized."""
-    try:
-        text = _text(value)
-        text.encode()
-    except (UnicodeEncodeError, ValueError) as error:
-        raise ValueError('a text of whole characters') from error
+    text = _text(value)
+    # JSON can hold halves of a pair.
+    if not text.strip() or any('\ud800' <= c <= '\udfff' for c in text):
+        raise ValueError('a text of whole characters that is not blank')
     return text
 
 
