@@ -86,6 +86,7 @@ def _unused_values(aset: AnnotationSet, used: set) -> list[Finding]:
     level = 'warning' if aset.training else 'info'
     names = aset.png_classes or range(aset.num_classes)
     first = int(aset.reduce_zero_label and aset.png_classes is not None)
+    wanted = aset.classes if aset.classes and aset.png_classes else names
     return [
         found(
             'unused-class',
@@ -96,7 +97,7 @@ def _unused_values(aset: AnnotationSet, used: set) -> list[Finding]:
             level,
         )
         for value, name in enumerate(names, first)
-        if value not in used
+        if value not in used and name in wanted
     ]
 
 
