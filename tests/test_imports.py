@@ -17,7 +17,11 @@ LAYERS = (
     ('models.losses', 'models.backbones'),
     ('models',),
     # The layout of annotation files, which metrics read as well.
-    ('datasets.coco_layout', 'datasets.coco_masks', 'datasets.file_names'),
+    (
+        *('datasets.coco_layout', 'datasets.coco_masks'),
+        *('datasets.file_names', 'datasets.annotation_png'),
+        'datasets.annotation_files',
+    ),
     ('datasets.transforms',),
     ('datasets',),
     ('evaluation',),

@@ -27,6 +27,8 @@ def test_things_are_told_by_their_place_among_the_classes():
             dict(classes=('cat',), thing_classes=['cat', 'cow']),
             r"\['cow'\] of metainfo are not among",
         ),
+        (dict(classes=('cat', ' '), thing_classes=[]), r"the classes \[' '\]"),
+        (dict(classes=('cat', 3), thing_classes=[]), r'the classes \[3\]'),
         (dict(classes='cat', thing_classes=[]), r"for one class write \['cat"),
     ],
 )

@@ -6,31 +6,18 @@ it is there.
 
 import errno
 import json
-import struct
-import zlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from _package import coco_layout, segment_ids
+from _package import annotation_png, coco_layout, segment_ids
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-PNG_TYPES = {0: 'grey', 2: 'RGB', 3: 'palette', 4: 'grey-alpha', 6: 'RGBA'}
-# What Pillow raises on damaged files.
-READ_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+Png, READ_ERRORS = annotation_png.Png, annotation_png.READ_ERRORS
 
 # ------------------------------------------------------------------- JSON
 
@@ -40,10 +27,9 @@ def read_json(path: Path) -> object:
 
     Raises:
         FileNotFoundError: If there is none.
-        OSError: If it cannot be opened.
-        ValueError: If it is no JSON.
+        ValueError: If it cannot be read, or is no JSON.
     """
-    return coco_layout.parse_json(path.read_bytes())
+    return coco_layout.parse_json(read_file(path))
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -74,36 +60,6 @@ def replaced(path: Path) -> Iterator[Path]:
 # -------------------------------------------------------------------- PNG
 
 
-class Png(NamedTuple):
-    """A PNG, read as it is.
-
-    Attributes:
-        kind (str): A value of ``PNG_TYPES``.
-        bits (int): Bits per channel.
-        values (np.ndarray): Grey values or palette indices, (H, W), or
-            channels, (H, W, C), as they are stored.
-        palette (np.ndarray | None): RGB colours, uint8 (N, 3).
-    """
-
-    kind: str
-    bits: int
-    values: np.ndarray
-    palette: np.ndarray | None
-
-    def __str__(self) -> str:
-        return f'{self.kind} with {self.bits} bits'
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """Values or channels; of a palette its colours."""
-        return self.values if self.palette is None else self.colors
-
-    @property
-    def colors(self) -> np.ndarray:
-        """Colours of a palette, uint8 (H, W, 3)."""
-        return self.palette[self.values]
-
-
 def read_png(path: Path) -> Png:
     """Read a PNG without any conversion.
 
@@ -111,36 +67,34 @@ def read_png(path: Path) -> Png:
         FileNotFoundError: If it does not exist.
         ValueError: If it is damaged or no PNG.
     """
+    return annotation_png.decode_png(read_file(path))
+
+
+def read_label_map(path: Path) -> Png:
+    """Read a PNG, or another format that keeps values, as it is.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        ValueError: If it is damaged, or of a format that changes values.
+    """
+    return annotation_png.decode_label_map(read_file(path))
+
+
+def read_file(path: Path) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        ValueError: If it cannot be read.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError('it is no file')  # to read from a pipe may not end
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise
-    except OSError as error:  # a folder, or without permission
+    except OSError as error:  # without permission, or a name too long
         raise ValueError(error.strerror or str(error)) from error
-    if not content.startswith(PNG_SIGNATURE) or len(content) < 26:
-        raise ValueError('it does not begin as a PNG does')
-    bits, kind = content[24], PNG_TYPES.get(content[25], 'unknown')
-    try:
-        with Image.open(BytesIO(content)) as image:
-            image.verify()  # check sums, which reading passes over
-        with Image.open(BytesIO(content)) as image:
-            palette = image.getpalette('RGB') if kind == 'palette' else None
-            values = np.asarray(image)
-    except READ_ERRORS as error:
-        raise ValueError(str(error) or type(error).__name__) from error
-    if bits == 16 and kind != 'grey':
-        values = _read_deep(path)
-    if palette is not None:
-        palette = np.array(palette, np.uint8).reshape(-1, 3)
-    return Png(kind, bits, values, palette)
-
-
-def _read_deep(path: Path) -> np.ndarray:
-    """Read 16 bits per channel, of which Pillow would keep 8."""
-    import cv2
-
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # (H, W, C), BGR
-    return values[..., [2, 1, 0, *range(3, values.shape[-1])]]
 
 
 def write_png(path: Path, array: np.ndarray) -> None:

@@ -26,6 +26,7 @@ def _load(path: str) -> ModuleType:
     return module
 
 
+annotation_png = _load('datasets/annotation_png.py')
 coco_layout = _load('datasets/coco_layout.py')
 coco_masks = _load('datasets/coco_masks.py')
 file_names = _load('datasets/file_names.py')

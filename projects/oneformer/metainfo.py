@@ -8,6 +8,8 @@ loading the package.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+MANY_IMAGES = 20
+
 
 def read_metainfo(metainfo: Mapping) -> tuple[tuple[str, ...], list[int]]:
     """Return class names and the labels of the things.
@@ -55,11 +57,16 @@ def class_list(metainfo: Mapping, key: str) -> tuple[str, ...] | None:
 
 
 def check_classes(classes: Sequence[str], things: Iterable[str]) -> None:
-    """Check that classes are unique, and that things are among them.
+    """Check that classes have unique names, and that things are among them.
 
     Raises:
         ValueError: If they are not.
     """
+    if wrong := unusable_names(classes):
+        raise ValueError(
+            f'metainfo has the classes {wrong}: expected texts that are not '
+            'blank.'
+        )
     if repeated := repeated_names(classes):
         raise ValueError(f'metainfo has classes more than once: {repeated}.')
     if unknown := unknown_things(classes, things):
@@ -69,9 +76,46 @@ def check_classes(classes: Sequence[str], things: Iterable[str]) -> None:
         )
 
 
+def unusable_names(classes: Iterable) -> list:
+    """Return the names that no text can be made with."""
+    return [name for name in classes if not is_name(name)]
+
+
+def is_name(name: object) -> bool:
+    """Whether a value is a text that is not blank, of whole characters."""
+    if not isinstance(name, str) or not name.strip():
+        return False
+    # JSON can hold halves of a pair.
+    return not any('\ud800' <= letter <= '\udfff' for letter in name)
+
+
 def repeated_names(names: Iterable) -> list:
     """Return the names, or ids, that occur more than once."""
     return [name for name, number in Counter(names).items() if number > 1]
+
+
+def always_single(images: Iterable[Iterable]) -> list:
+    """Return the things that look as if they were stuff.
+
+    Args:
+        images (Iterable[Iterable]): Class of each thing, by image.
+
+    Returns:
+        list: Classes with one segment in each of their images, which are
+        ``MANY_IMAGES`` or more.
+    """
+    images_of: Counter = Counter()
+    several = set()
+    for things in images:
+        for name, number in Counter(things).items():
+            images_of[name] += 1
+            if number > 1:
+                several.add(name)
+    return [
+        name
+        for name, number in images_of.items()
+        if number >= MANY_IMAGES and name not in several
+    ]
 
 
 def unknown_things(classes: Sequence[str], things: Iterable[str]) -> list[str]:

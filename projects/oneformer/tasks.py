@@ -11,10 +11,20 @@ RESULT_FIELDS = dict(
     semantic='pred_sem_seg',
 )
 
-#: Value of ``gt_sem_seg`` at pixels that are not labelled, in training and in
-#: evaluation. mmdet's ``SemSegMetric`` has the same default, and the largest
-#: value of uint8 leaves all others to classes.
+#: Value of ``gt_sem_seg`` at pixels that are not labelled, in training and,
+#: with up to 255 classes, in evaluation. mmdet's ``SemSegMetric`` has the same
+#: default, and the largest value of uint8 leaves all others to classes.
 IGNORE_INDEX = 255
+
+
+#: The same in sets of which 255 is a class; label maps have 16 bits at most.
+DEEP_IGNORE_INDEX = 65535
+
+
+def ignore_index(num_classes: int) -> int:
+    """Return the value of label maps that is no class, in evaluation."""
+    fits = num_classes <= IGNORE_INDEX
+    return IGNORE_INDEX if fits else DEEP_IGNORE_INDEX
 
 
 def check_task(task: str) -> str:

@@ -1,9 +1,11 @@
 """Semantic PNGs and instances become panoptic annotations."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from projects.oneformer.datasets import (
@@ -199,14 +201,29 @@ def test_a_value_that_is_no_class_is_named(root, make):
 
 
 @pytest.mark.parametrize(
-    ('values', 'shape'),
-    [([[0] * 3] * 3, '(3, 3)'), ([[[0] * 3]], '(1, 1, 3)')],
+    ('values', 'message'),
+    [
+        ([[0] * 3] * 3, 'has shape (3, 3): expected the size of'),
+        ([[[0] * 3] * 4] * 3, 'is RGB with 8 bits: expected one channel'),
+    ],
 )
-def test_a_semantic_png_of_another_shape_is_named(root, make, values, shape):
+def test_a_semantic_png_of_another_shape_is_named(root, make, values, message):
     write_png(root / 'semantic' / 'b.png', values)
     result = make()
     assert result.code == 1
-    assert f'b.png has shape {shape}: expected one channel' in result.error
+    assert f'b.png {message}' in result.error
+
+
+def test_a_palette_is_read_by_its_indices_as_in_training(root, make):
+    assert make().code == 0
+    path = root / 'annotations' / 'panoptic' / 'b.png'
+    before = read_ids(path)
+    image = Image.fromarray(np.array(SEMANTIC, np.uint8))
+    image.putpalette(list(range(30, 60)))
+    image.save(root / 'semantic' / 'b.png')
+    shutil.rmtree(root / 'annotations')
+    assert make().code == 0
+    assert (read_ids(path) == before).all()
 
 
 def test_a_picture_without_semantic_png_is_named(root, make):

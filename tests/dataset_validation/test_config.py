@@ -117,3 +117,81 @@ def test_classes_that_the_annotation_need_not_know_may_lack(tiny):
     lenient = replace(lacking, optional_classes=('unicorn',))
     kinds = [(f.kind, f.id) for f in check_sets([lenient]).findings]
     assert ('metainfo', 'unicorn') not in kinds
+
+
+def panoptic_config(tiny, split='train', **options):
+    """The set of a config with one dataset, and the kinds of its errors."""
+    dataset = dict(
+        type='OneFormerPanopticDataset',
+        data_root=str(tiny.folder),
+        ann_file='annotations/panoptic_train.json',
+        data_prefix=dict(img='train/', seg='annotations/panoptic_train/'),
+        **options,
+    )
+    path = tiny.folder.parent / 'config.py'
+    loaders = ''.join(
+        f'{name}_dataloader = dict(dataset={dataset!r})\n'
+        for name in split.split()
+    )
+    path.write_text(loaders)
+    sets, _ = sets_of_config(str(path))
+    report = check_sets(sets)
+    return {f.kind for f in report.findings if f.level == 'error'}
+
+
+@pytest.mark.parametrize('split', ['val', 'test', 'train val'])
+def test_evaluation_needs_an_annotation_of_every_image(tiny, split):
+    assert panoptic_config(tiny, split) == set()
+    del tiny.annotations[0]
+    tiny.save_json()
+    # Training leaves the image out.
+    assert panoptic_config(tiny, 'train') == set()
+    assert panoptic_config(tiny, split) == {'no-annotation'}
+
+
+def test_a_filter_that_leaves_no_image_is_an_error(tiny):
+    options = dict(filter_cfg=dict(filter_empty_gt=True))
+    assert panoptic_config(tiny, **options) == set()
+    stuff = dict(classes=('cat', 'dog', 'sky'), thing_classes=())
+    assert panoptic_config(tiny, metainfo=stuff, **options) == {'empty-set'}
+    # Only training filters.
+    assert panoptic_config(tiny, 'val', metainfo=stuff, **options) == set()
+
+
+def test_things_without_a_list_of_classes_are_compared_with_the_json(tiny):
+    meta = dict(thing_classes=('cat', 'elk'))
+    assert panoptic_config(tiny, metainfo=meta) == {'metainfo'}
+
+
+def test_classes_of_which_none_is_known_are_an_error(tiny):
+    options = dict(
+        metainfo=dict(classes=('elk',), thing_classes=()),
+        missing_classes='ignore',
+    )
+    assert panoptic_config(tiny, **options) == {'metainfo'}
+
+
+def test_label_maps_need_classes(tiny, tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(
+        "train_dataloader = dict(dataset=dict(type='OneFormerSemanticDataset'"
+        '))'
+    )
+    with pytest.raises(ValueError, match='needs the classes of its PNGs'):
+        sets_of_config(str(path))
+
+
+def test_a_set_without_categories_is_an_error(tiny):
+    tiny.categories.clear()
+    tiny.save_json()
+    assert 'empty-set' in panoptic_config(tiny)
+
+
+def test_links_are_followed_as_the_data_sets_follow_them(tiny):
+    linked = tiny.folder.parent / 'linked'
+    linked.mkdir()
+    for name in ('annotations', 'train'):
+        (linked / name).symlink_to(tiny.folder / name)
+    (aset,) = find_sets(linked)
+    assert aset.ann_file == linked / 'annotations/panoptic_train.json'
+    assert check_sets([aset]).findings == []

@@ -121,3 +121,60 @@ def test_an_object_annotated_twice_is_found(objects):
 def test_objects_that_only_touch_do_not_overlap(objects):
     objects.annotations[1] = objects.square(2, 5, 8, 1, 6)
     assert check_sets(objects.save()).findings == []
+
+
+@pytest.mark.parametrize(
+    ('value', 'level'),
+    [
+        (37, None),
+        (900, 'warning'),
+        ('36', 'error'),
+        (float('nan'), 'error'),
+        (10**40, 'error'),
+        ([], 'error'),
+    ],
+)
+def test_an_area_has_to_be_a_number_as_evaluation_reads_it(
+    objects, value, level
+):
+    objects.annotations[0]['area'] = value
+    levels = [f.level for f in check_sets(objects.save()).findings]
+    assert levels == [level] * (level is not None)
+
+
+@pytest.mark.parametrize(
+    ('value', 'level'),
+    [
+        ([2, 1, 6, 7], None),
+        ([9, 9, 9, 9], 'warning'),
+        ([2, 1, 6], 'error'),
+        ([2, 1, 6, None], 'error'),
+        ([2, 1, 6, 10**400], 'error'),
+        ('2 1 6 6', 'error'),
+    ],
+)
+def test_a_box_has_to_be_four_numbers_as_evaluation_reads_it(
+    objects, value, level
+):
+    objects.annotations[0]['bbox'] = value
+    levels = [f.level for f in check_sets(objects.save()).findings]
+    assert levels == [level] * (level is not None)
+
+
+def test_a_thing_with_one_object_in_each_of_many_images_may_be_stuff(objects):
+    square = objects.annotations[0]
+    (found,) = objects.save()
+    content = json.loads(found.ann_file.read_text())
+    content['images'] = [
+        dict(content['images'][0], id=i, file_name=f'{i}.jpg')
+        for i in range(20)
+    ]
+    content['annotations'] = [
+        dict(square, id=i, image_id=i) for i in range(20)
+    ]
+    found.ann_file.write_text(json.dumps(content))
+    findings = check_sets([found]).findings
+    assert [f.id for f in findings if f.kind == 'thing-or-stuff'] == [3]
+    content['annotations'].append(dict(square, id=20, image_id=0))
+    found.ann_file.write_text(json.dumps(content))
+    assert 'thing-or-stuff' not in kinds(check_sets([found]))

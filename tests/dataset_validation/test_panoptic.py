@@ -164,6 +164,13 @@ def spoil_annotated_twice(tiny):
     tiny.annotations.append(dict(tiny.annotations[0], file_name='3.png'))
 
 
+def test_a_transparent_colour_is_no_matter(tiny):
+    ids = rgb(tiny.ids[0])
+    color = tuple(ids[0, 0].tolist())
+    Image.fromarray(ids).save(tiny.png(), transparency=color)
+    assert tiny.report().findings == []
+
+
 def spoil_no_annotation(tiny):
     del tiny.annotations[0]
 

@@ -196,3 +196,47 @@ def test_no_picture_is_without_things_by_the_list_of_files(folder):
     # What a PNG shows is known only once it is read.
     message = refused(folder, filter_cfg=dict(filter_empty_gt=True))
     assert 'remove it from filter_cfg' in message
+
+
+def test_label_maps_are_found_in_upper_case_too(folder):
+    (folder / 'labels/b.png').rename(folder / 'labels/b.PNG')
+    dataset = make(folder)
+    assert dataset.get_data_info(0)['seg_map_path'].endswith('b.PNG')
+    assert len(dataset) == 2
+
+
+def test_folders_may_be_links(folder):
+    (folder / 'images').rename(folder / 'photos')
+    (folder / 'images').symlink_to('photos')
+    (folder / 'labels/town').rename(folder / 'town')
+    (folder / 'labels/town').symlink_to(folder / 'town')
+    assert len(make(folder)) == 2
+
+
+def test_an_image_that_is_a_link_to_nothing_is_not_passed_over(folder):
+    (folder / 'images/b.jpg').unlink()
+    (folder / 'images/b.jpg').symlink_to('nowhere.jpg')
+    assert len(make(folder)) == 2
+
+
+def test_a_label_map_that_is_a_link_to_nothing_is_named(folder):
+    (folder / 'labels/b.png').unlink()
+    (folder / 'labels/b.png').symlink_to('nowhere.png')
+    with pytest.raises(FileNotFoundError, match=r'labels/b\.png is a link'):
+        make(folder)
+
+
+@pytest.mark.parametrize(
+    ('number', 'options', 'ignored'),
+    [
+        (3, {}, 255),
+        (255, {}, 255),
+        (256, {}, 65535),
+        (255, dict(reduce_zero_label=True), 65535),
+        (300, dict(ignore_index=0), 0),
+    ],
+)
+def test_the_ignored_value_is_no_class(folder, number, options, ignored):
+    meta = dict(classes=[str(i) for i in range(number)], thing_classes=())
+    data = make(folder, metainfo=meta, **options).get_data_info(0)
+    assert data['ignore_index'] == ignored

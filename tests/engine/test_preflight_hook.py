@@ -3,10 +3,12 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from mmdet.registry import DATASETS, HOOKS
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.registry import init_default_scope
+from PIL import Image
 from torch import nn
 
 from projects.oneformer.engine import PreflightHook, preflight_hook
@@ -45,7 +47,10 @@ def warnings(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def make(tmp_path):
-    """A function that makes a dataset, with so many objects a picture."""
+    """A function that makes a dataset, with so many objects a picture.
+
+    The last of a picture is a dog, if it has several, the others are cats.
+    """
 
     def make_dataset(*counts: int, metainfo=META, pipeline=(), crowds=0):
         content = dict(
@@ -56,7 +61,7 @@ def make(tmp_path):
             annotations=[
                 dict(
                     image_id=i,
-                    category_id=1,
+                    category_id=1 + (j == count - 1 > 0),
                     segmentation=SQUARE,
                     iscrowd=int(j < crowds),
                 )
@@ -73,6 +78,29 @@ def make(tmp_path):
                 ann_file='objects.json',
                 metainfo=metainfo,
                 pipeline=list(pipeline),
+            )
+        )
+
+    return make_dataset
+
+
+@pytest.fixture
+def make_maps(tmp_path):
+    """A function that makes a dataset of label maps, each of one value."""
+
+    def make_dataset(*values: int):
+        for i, value in enumerate(values):
+            for folder, end in (('images', 'jpg'), ('maps', 'png')):
+                path = tmp_path / f'{folder}{values}' / f'{i}.{end}'
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(np.full((6, 8), value, np.uint8)).save(path)
+        return DATASETS.build(
+            dict(
+                type='OneFormerSemanticDataset',
+                data_root=str(tmp_path),
+                data_prefix=dict(img=f'images{values}', seg=f'maps{values}'),
+                metainfo=META,
+                pipeline=[],
             )
         )
 
@@ -323,7 +351,7 @@ LONG = ' '.join(['wall'] * 90)
 
 def test_texts_that_are_cut_are_counted(make, warnings):
     meta = dict(classes=('cat', LONG, 'dog'), thing_classes=('cat', 'dog'))
-    dataset = make(1, metainfo=meta, pipeline=[dict(type='TaskTexts')])
+    dataset = make(2, metainfo=meta, pipeline=[dict(type='TaskTexts')])
     model = FakeModel(meta['classes'])
     PreflightHook().before_run(runner_of(model=model, train=dataset))
     (warning,) = warnings
@@ -335,7 +363,7 @@ def test_texts_that_are_cut_are_counted(make, warnings):
 def test_a_shorter_name_for_the_text_mends_it(make, warnings):
     meta = dict(classes=('cat', LONG, 'dog'), thing_classes=('cat', 'dog'))
     step = dict(type='TaskTexts', names={LONG: 'wall'})
-    dataset = make(1, metainfo=meta, pipeline=[step])
+    dataset = make(2, metainfo=meta, pipeline=[step])
     model = FakeModel(meta['classes'])
     PreflightHook().before_run(runner_of(model=model, train=dataset))
     assert warnings == []
@@ -345,3 +373,50 @@ def test_a_long_template_counts_too(make, warnings):
     step = dict(type='TaskTexts', class_template=f'{LONG} {{}}')
     PreflightHook().before_run(runner_of(train=make(1, pipeline=[step])))
     assert warnings[0].startswith('The texts of 3 classes')
+
+
+def test_classes_without_a_segment_are_named(make, warnings):
+    preflight_hook.warn_of_missing_classes([make(1, 1)])
+    # The sky is stuff, and no matter to objects.
+    (warning,) = warnings
+    assert '1 of 3 classes have no segment in the training data' in warning
+    assert "['dog']" in warning
+
+
+def test_a_class_may_be_in_one_of_several_sets(make, make_maps, warnings):
+    maps = make_maps(1, 2, 255)
+    preflight_hook.warn_of_missing_classes([make(1), maps])
+    assert warnings == []
+    preflight_hook.warn_of_missing_classes([make(1)])
+    assert len(warnings) == 1
+
+
+def test_crowds_do_not_count_as_segments(make, warnings):
+    preflight_hook.warn_of_missing_classes([make(1, crowds=1)])
+    assert "['cat', 'dog']" in warnings[0]
+
+
+def test_maps_of_one_class_and_ignored_pixels_are_named(make_maps, warnings):
+    preflight_hook.warn_of_missing_classes([make_maps(0, 255)])
+    first, second = warnings
+    assert "have the class 'cat' and ignored pixels alone" in first
+    assert '2 of 3 classes have no segment' in second
+    warnings.clear()
+    preflight_hook.warn_of_missing_classes([make_maps(0, 1, 2, 255)])
+    assert warnings == []
+
+
+def test_of_many_maps_some_are_read(make_maps, warnings, monkeypatch):
+    monkeypatch.setattr(preflight_hook, '_MAX_MAPS', 2)
+    preflight_hook.warn_of_missing_classes([make_maps(0, 1, 2)])
+    (warning,) = warnings
+    assert '2 label maps were read), so that' in warning
+    assert "['dog']" in warning
+
+
+def test_a_thing_with_one_segment_in_each_image_may_be_stuff(make, warnings):
+    preflight_hook.warn_of_single_things(make(*[1] * 19))
+    preflight_hook.warn_of_single_things(make(*[1] * 30, 3))
+    assert warnings == []
+    preflight_hook.warn_of_single_things(make(*[1] * 20, 0))
+    assert "The things ['cat'] of" in warnings[0]

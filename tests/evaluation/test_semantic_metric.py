@@ -21,7 +21,7 @@ def sample_of(truth: np.ndarray, predicted: np.ndarray, name='x') -> dict:
     return dict(
         img_path=f'some/{name}.jpg',
         gt_sem_seg=dict(
-            sem_seg=torch.from_numpy(truth.astype(np.uint8))[None]
+            sem_seg=torch.from_numpy(truth.astype(np.int32))[None]
         ),
         pred_sem_seg=dict(sem_seg=torch.from_numpy(predicted)[None].long()),
     )
@@ -267,3 +267,14 @@ def test_samples_that_cannot_be_compared_are_refused():
     del sample['pred_sem_seg']
     with pytest.raises(ValueError, match='has no semantic result'):
         make_metric().process({}, [sample])
+
+
+@pytest.mark.parametrize(('number', 'void'), [(255, 255), (300, 65535)])
+def test_what_does_not_count_follows_the_number_of_classes(number, void):
+    metric = SemanticIoU()
+    metric.dataset_meta = dict(classes=[str(i) for i in range(number)])
+    truth = np.array([[number - 1, number - 1, void], [7, 7, void]])
+    predicted = np.array([[number - 1, number - 1, 3], [7, 5, 5]])
+    metric.process({}, [sample_of(truth, predicted)])
+    # Of the classes in truth or prediction one has 1, 7 has half, 5 none.
+    assert metric.evaluate(1)['semantic/mIoU'] == pytest.approx(50)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol
 import _annotations
 import numpy as np
 from _annotations import replaced, write_json
-from _package import coco_layout
+from _package import annotation_png, coco_layout
 from PIL import Image
 
 # Enough for the JSON files, and for a file system that is not used up.
@@ -170,6 +170,25 @@ def read_png(path: Path) -> np.ndarray:
     """
     with _readable(path):
         return _annotations.read_png(path).pixels
+
+
+def read_label_map(path: Path) -> np.ndarray:
+    """Return the values of a label map; those of a palette are its indices.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged, an image of colours, or was compressed.
+    """
+    with _readable(path):
+        png = _annotations.read_label_map(path)
+    if not png.is_label_map:
+        raise ValueError(
+            f'{path} is {png}: expected one channel, with the class of each '
+            'pixel.'
+        )
+    if annotation_png.has_stray_values(png.values):
+        raise ValueError(f'{path} {annotation_png.STRAY}.')
+    return png.values
 
 
 def read_size(path: Path) -> tuple[int, int]:

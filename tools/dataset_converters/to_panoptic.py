@@ -33,7 +33,7 @@ from _common import (  # noqa: E402
     add_run_options,
     make_jsons,
     read_coco,
-    read_png,
+    read_label_map,
     read_size,
     run_command,
     total_size,
@@ -83,11 +83,11 @@ class Sample(NamedTuple):
 def read_semantic(sample: Sample) -> np.ndarray:
     """Return the class of each pixel, -1 for void, int32 (H, W)."""
     path, size = sample.semantic, read_size(sample.image)
-    labels = read_png(path)
-    if labels.ndim != 2 or labels.shape != size:
+    labels = read_label_map(path)
+    if labels.shape != size:
         raise ValueError(
-            f'{path} has shape {labels.shape}: expected one channel and the '
-            f'size of {sample.image}, {size} (height, width).'
+            f'{path} has shape {labels.shape}: expected the size of '
+            f'{sample.image}, {size} (height, width).'
         )
     labels = np.where(labels == sample.void, -1, labels.astype(np.int32))
     if labels.max(initial=-1) >= sample.num_values:

@@ -51,22 +51,29 @@ def _check_set(
     aset: AnnotationSet, workers: int, progress: bool
 ) -> tuple[dict, list[Finding]]:
     samples, findings, content = KINDS[aset.kind].plan(aset)
-    used, numbers = set(), []
+    used, numbers, ignored = set(), [], False
     # A panoptic image is trained on only with an annotation.
     if content is not None and not any(
         getattr(sample, 'annotation', True) for sample in samples
     ):
-        file = aset.ann_file or aset.seg_dir
-        findings.append(found('empty-set', file, 'leaves nothing to use'))
+        message = 'leaves nothing to use'
+        findings.append(found('empty-set', aset.source, message))
+    elif aset.filter_empty and not coco.has_thing(aset, content):
+        message = 'has no thing, so that filter_empty_gt leaves no image'
+        findings.append(found('empty-set', aset.source, message))
     results = run('check', samples, workers, aset.name if progress else None)
     for checked in results:
         findings += checked.findings
         used |= checked.used
         numbers.append(checked.number)
+        ignored |= checked.ignored
     if content:
         findings += coco.check_unused(aset, content.categories, used)
+        findings += coco.check_single(aset, content)
     elif aset.kind == 'semantic' and aset.num_classes is not None:
         findings += _unused_values(aset, used)
+    if ignored and len(used) == 1 and aset.num_classes != 1:
+        findings += _ignored_foreground(aset, *used)
     text = (
         f'{TITLES[aset.kind]}, {plural(len(samples), "image")}, '
         f'{plural(sum(numbers), "mask")}, at most '
@@ -77,7 +84,9 @@ def _check_set(
 
 def _unused_values(aset: AnnotationSet, used: set) -> list[Finding]:
     level = 'warning' if aset.training else 'info'
-    names = aset.classes or range(aset.num_classes)
+    names = aset.png_classes or range(aset.num_classes)
+    first = int(aset.reduce_zero_label and aset.png_classes is not None)
+    wanted = aset.classes if aset.classes and aset.png_classes else names
     return [
         found(
             'unused-class',
@@ -87,9 +96,21 @@ def _unused_values(aset: AnnotationSet, used: set) -> list[Finding]:
             value,
             level,
         )
-        for value, name in enumerate(names)
-        if value not in used
+        for value, name in enumerate(names, first)
+        if value not in used and name in wanted
     ]
+
+
+def _ignored_foreground(aset: AnnotationSet, value: int) -> list[Finding]:
+    """Say that the foreground has the value that is ignored."""
+    message = (
+        f'all maps have the value {value} and the ignored value '
+        f'{aset.ignore_index} alone, so that a model sees one class: write '
+        'the number of a class in its place, or set ignore_index'
+    )
+    # Without a list of classes there may be one.
+    level = 'warning' if aset.num_classes is None else None
+    return [found('ignored-foreground', aset.seg_dir, message, level=level)]
 
 
 def run(

@@ -88,17 +88,14 @@ def check_images(aset: AnnotationSet, content: Coco) -> list[Finding]:
         if a['image_id'] not in known | refused
     )
     for number in unknown:
-        # JSON knows both 7 and "7".
-        other = int(number) if str(number).isdecimal() else number
-        other = str(number) if isinstance(number, int) else other
-        hint = f', but {other!r} is' if other in known else ''
-        message = f'an annotation has this image_id; no image has{hint}'
+        message = 'an annotation has this image_id; no image has'
         findings.append(found('unknown-image', path, message, 'image', number))
     annotated = {a['image_id'] for a in annotations}
+    # Training leaves such images out, evaluation cannot.
+    level = 'error' if aset.evaluated else None
     for image in images:
         if image['id'] not in annotated:
             message = f'{image["file_name"]} has no annotation'
-            level = 'info' if aset.kind == 'instance' else None
             findings.append(
                 found(
                     'no-annotation', path, message, 'image', image['id'], level
@@ -135,6 +132,8 @@ def check_categories(
             'category',
         ),
     ]
+    if not categories:
+        findings.append(found('empty-set', path, 'lists no category'))
     findings += [
         found('category-zero', path, f'is {c["name"]!r}', 'category', 0)
         for c in categories
@@ -144,6 +143,9 @@ def check_categories(
         findings += check_isthing(aset, categories)
     if aset.classes is not None:
         findings += check_metainfo(aset, categories)
+    elif aset.thing_classes is not None:
+        names = [category['name'] for category in categories]
+        findings += unknown_things(aset, names)
     if aset.model_classes is not None:
         findings += check_model_classes(aset, categories)
     return findings
@@ -192,8 +194,23 @@ def check_metainfo(
 ) -> list[Finding]:
     """Compare the classes of the config with the categories."""
     names = [category['name'] for category in categories]
-    path = aset.ann_file
+    path = aset.source
+    things = aset.thing_classes or ()
     findings = repeated('metainfo', path, aset.classes, 'class')
+    findings += [
+        found('metainfo', path, 'is no text with letters', 'class', name)
+        for name in metainfo.unusable_names(aset.classes)
+    ]
+    known = set(names)
+    if aset.kind == 'instance':  # which need not know stuff
+        things_of = aset.classes if aset.thing_classes is None else things
+        known |= set(aset.classes) - set(things_of)
+    if known.isdisjoint(aset.classes):
+        message = (
+            f'none of the classes of the config, {reprlib.repr(aset.classes)}'
+            f', is a category: categories are {reprlib.repr(names)}'
+        )
+        findings.append(found('metainfo', path, message))
     for name in aset.classes:
         if name not in names and name not in aset.optional_classes:
             message = (
@@ -201,10 +218,7 @@ def check_metainfo(
                 f'categories are {reprlib.repr(names)}'
             )
             findings.append(found('metainfo', path, message, 'class', name))
-    things = aset.thing_classes or ()
-    for name in metainfo.unknown_things(aset.classes, things):
-        message = 'is among thing_classes of the config, not its classes'
-        findings.append(found('metainfo', path, message, 'class', name))
+    findings += unknown_things(aset, aset.classes)
     for category in categories:
         if category['name'] not in aset.classes:
             message = f'{category["name"]!r} is not among the classes'
@@ -218,6 +232,17 @@ def check_metainfo(
                 )
             )
     return findings
+
+
+def unknown_things(
+    aset: AnnotationSet, classes: Iterable[str]
+) -> list[Finding]:
+    """Find things that are no classes."""
+    message = 'is among thing_classes of the config, not among the classes'
+    return [
+        found('metainfo', aset.source, message, 'class', name)
+        for name in metainfo.unknown_things(classes, aset.thing_classes or ())
+    ]
 
 
 def check_model_classes(
@@ -234,7 +259,58 @@ def check_model_classes(
         f'{len(classes)} {reprlib.repr(classes)}: give both the same, in the '
         'same order'
     )
-    return [found('metainfo', aset.ann_file, message)]
+    return [found('metainfo', aset.source, message)]
+
+
+def check_single(aset: AnnotationSet, content: Coco) -> list[Finding]:
+    """Find things that the annotations draw as they draw stuff."""
+    names = {c['id']: c['name'] for c in content.categories}
+    things = thing_ids(aset, content)
+    images: dict = {}
+    for annotation in content.annotations:
+        images.setdefault(annotation['image_id'], []).extend(
+            segment['category_id']
+            for segment in annotation.get('segments_info', [annotation])
+            if segment['category_id'] in things and not segment.get('iscrowd')
+        )
+    return [
+        found(
+            'thing-or-stuff',
+            aset.ann_file,
+            f'{names[number]!r} has one segment in each of its images',
+            'category',
+            number,
+        )
+        for number in metainfo.always_single(images.values())
+    ]
+
+
+def thing_ids(aset: AnnotationSet, content: Coco) -> set:
+    """Return the ids of the categories that are things."""
+    return {
+        category['id']
+        for category in content.categories
+        if (aset.classes is None or category['name'] in aset.classes)
+        and (
+            category['name'] in aset.thing_classes
+            if aset.thing_classes is not None
+            else aset.kind == 'instance' or category.get('isthing') == 1
+        )
+    }
+
+
+def has_thing(aset: AnnotationSet, content: Coco | dict | None) -> bool:
+    """Whether an image has a thing to learn, by the annotation file."""
+    if not content:
+        return False
+    things = thing_ids(aset, content)
+    known = {image['id'] for image in content.images}
+    return any(
+        segment['category_id'] in things and not segment.get('iscrowd')
+        for annotation in content.annotations
+        if annotation['image_id'] in known
+        for segment in annotation.get('segments_info', [annotation])
+    )
 
 
 def check_unused(

@@ -37,7 +37,8 @@ def sets_of_config(
     config = Config.fromfile(path, import_custom_modules=False)
     config.merge_from_dict(overrides or {})
     limits = model_limits(config)
-    sets, remarks, seen = [], [], set()
+    remarks: list[str] = []
+    sets: dict[tuple, AnnotationSet] = {}
     for split in SPLITS:
         loader = config.get(f'{split}_dataloader') or {}
         for dataset in unwrap(loader.get('dataset')):
@@ -51,15 +52,15 @@ def sets_of_config(
                 continue
             aset = BUILDERS[kind](dataset, split, limits)
             key = (aset.ann_file, aset.image_dir, aset.seg_dir)
-            if key not in seen:
-                sets.append(aset)
-            seen.add(key)
+            known = sets.setdefault(key, aset)
+            if aset.evaluated:
+                sets[key] = replace(known, evaluated=True)
     if not sets:
         raise ValueError(
             f'{path} has no dataset to check. '
             + (' '.join(remarks) or 'Expected train_dataloader.dataset.')
         )
-    return sets, remarks
+    return list(sets.values()), remarks
 
 
 def unwrap(dataset: dict | None) -> Iterator[dict]:
@@ -98,7 +99,9 @@ def panoptic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
 def instance_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
     """Return the set of a COCO instance dataset, which may lack stuff."""
     aset = _json_set('instance', dataset, split, limits)
-    things = aset.thing_classes or aset.classes or ()
+    things = aset.thing_classes
+    if things is None:
+        things = aset.classes or ()
     stuff = tuple(name for name in aset.classes or () if name not in things)
     return replace(aset, optional_classes=aset.optional_classes + stuff)
 
@@ -108,20 +111,26 @@ def semantic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
     png_classes = dataset.get('png_classes')
     shared = _shared(dataset, split, limits)
     names = png_classes or shared['classes']
-    img_suffix = dataset.get('img_suffix')
-    count = None
-    if names is not None:
-        count = len(names) + bool(dataset.get('reduce_zero_label'))
+    if names is None or isinstance(names, str):
+        raise ValueError(
+            f'The semantic dataset of {split}_dataloader needs the classes of '
+            'its PNGs as a list, png_classes or classes of metainfo, got '
+            f'{names!r}.'
+        )
+    reduced = bool(dataset.get('reduce_zero_label'))
+    number = len(names) + reduced
+    ignored = dataset.get('ignore_index')
     return AnnotationSet(
         kind='semantic',
         seg_dir=_folder(dataset, 'seg'),
-        num_classes=count,
-        ignore_index=dataset.get('ignore_index', tasks.IGNORE_INDEX),
-        img_suffix=img_suffix,
-        label_name=(
-            (img_suffix or '').rpartition('.')[0],
-            dataset.get('seg_map_suffix', '.png').rpartition('.')[0],
-        ),
+        num_classes=number,
+        png_classes=tuple(names),
+        ignore_index=tasks.ignore_index(number)
+        if ignored is None
+        else ignored,
+        reduce_zero_label=reduced,
+        img_suffix=dataset.get('img_suffix'),
+        seg_suffix=dataset.get('seg_map_suffix', '.png'),
         **shared,
     )
 
@@ -130,14 +139,12 @@ def _json_set(
     kind: str, dataset: dict, split: str, limits: dict
 ) -> AnnotationSet:
     shared = _shared(dataset, split, limits)
-    lenient = dataset.get('missing_classes', 'error') != 'error'
     return AnnotationSet(
         kind=kind,
         ann_file=Path(
             osp.join(dataset.get('data_root') or '', dataset['ann_file'])
         ),
         seg_dir=_folder(dataset, 'seg') if kind == 'panoptic' else None,
-        optional_classes=shared['classes'] or () if lenient else (),
         **shared,
     )
 
@@ -146,13 +153,19 @@ def _shared(dataset: dict, split: str, limits: dict) -> dict:
     """Return the settings that all kinds of sets have."""
     metainfo = dataset.get('metainfo') or {}
     training = split == 'train'
+    lenient = dataset.get('missing_classes', 'error') != 'error'
+    classes = metainfo_rules.class_list(metainfo, 'classes')
+    filters = dataset.get('filter_cfg') or {}
     return dict(
         name=split,
         image_dir=_folder(dataset, 'img'),
-        classes=metainfo_rules.class_list(metainfo, 'classes'),
+        classes=classes,
+        optional_classes=classes or () if lenient else (),
         thing_classes=metainfo_rules.class_list(metainfo, 'thing_classes'),
         model_classes=limits['model_classes'],
         training=training,
+        evaluated=not training,
+        filter_empty=training and bool(filters.get('filter_empty_gt')),
         # Only training matches segments with queries and texts.
         num_queries=limits['num_queries'] if training else None,
         num_texts=limits['num_texts'] if training else None,

@@ -130,9 +130,8 @@ def _orientation_position(content: bytes) -> tuple[str, int] | None:
 
 def list_images(folder: Path) -> list[Path]:
     """Return the images below a folder, sorted; none if it is missing."""
-    return sorted(path for path in folder.rglob('*') if is_image(path))
-
-
-def is_image(path: Path) -> bool:
-    """Whether a path is a file that is named as an image."""
-    return file_names.image_stem(path.name) is not None and path.is_file()
+    return [
+        folder / name
+        for name in file_names.list_files(folder)
+        if file_names.image_stem(name) is not None
+    ]

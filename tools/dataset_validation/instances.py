@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _package import coco_masks
+from _package import coco_layout, coco_masks
 from pycocotools import mask as coco_mask
 
 from . import coco, copying
 from .images import check_image
-from .report import Checked, Finding, found
+from .report import CHECKS, Checked, Finding, found
 from .sets import AnnotationSet
+
+is_box, is_size = coco_layout.is_box, coco_layout.is_size
 
 # Share of the smaller mask that the other covers.
 OVERLAP, SAME = 0.1, 0.9
@@ -53,7 +55,9 @@ class InstanceSample:
         for annotation in self.annotations:
             rle, problems = check_object(annotation, size, self.categories)
             findings += [
-                self.at(kind, text, annotation['id'])
+                self.at(kind, text, annotation['id'])._replace(
+                    level=level_of(kind, annotation)
+                )
                 for kind, text in problems
             ]
             if rle is not None and not annotation.get('iscrowd'):
@@ -124,6 +128,16 @@ def check_object(
     return rle, problems + check_measures(annotation, rle)
 
 
+def level_of(kind: str, annotation: dict) -> str:
+    """Return the level of a problem; evaluation needs numbers."""
+    given = annotation.get(kind)
+    if (kind == 'area' and not is_size(given)) or (
+        kind == 'bbox' and not is_box(given)
+    ):
+        return 'error'
+    return CHECKS[kind].level
+
+
 def check_polygons(
     polygons: list[list], size: tuple[int, int]
 ) -> list[tuple[str, str]]:
@@ -145,20 +159,15 @@ def check_measures(annotation: dict, rle: dict) -> list[tuple[str, str]]:
     problems = []
     area, box = float(coco_mask.area(rle)), coco_mask.toBbox(rle)
     given = annotation.get('area')
+    tolerance = max(AREA_PIXELS, AREA_SHARE * area)
     if given is not None and not (
-        isinstance(given, int | float)
-        and abs(given - area) <= max(AREA_PIXELS, AREA_SHARE * area)
+        is_size(given) and abs(given - area) <= tolerance
     ):
         problems.append(('area', f'area {given}, of the mask {area:.0f}'))
     given = annotation.get('bbox')
     if given is not None:
         tolerance = max(BOX_PIXELS, BOX_SHARE * max(box[2:]))
-        try:
-            off = np.abs(np.array(given, float) - box)
-            near = off.shape == (4,) and (off <= tolerance).all()
-        except (TypeError, ValueError):
-            near = False
-        if not near:
+        if not is_box(given) or (np.abs(given - box) > tolerance).any():
             message = f'bbox {given}, of the mask {box.tolist()}'
             problems.append(('bbox', message))
     return problems

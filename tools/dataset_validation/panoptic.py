@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from _annotations import Measure, measure, read_png, write_ids
-from _package import segment_ids
+from _package import coco_layout, segment_ids
 
 from . import coco, copying
 from .images import check_image, read_image
@@ -204,14 +204,11 @@ def differences(segment: dict, true: Measure) -> list[tuple[str, str]]:
         message = f'area {segment["area"]}, in the PNG {true.area}'
         problems.append(('area', message))
     if 'bbox' in segment:
-        try:
-            box = np.array(segment['bbox'], float)
-            near = box.shape == (4,) and bool(
-                (np.abs(box - true.bbox) <= BOX_TOLERANCE).all()
-            )
-        except (TypeError, ValueError):
-            near = False
-        if not near:
+        box = segment['bbox']
+        if (
+            not coco_layout.is_box(box)
+            or (np.abs(np.subtract(box, true.bbox)) > BOX_TOLERANCE).any()
+        ):
             message = f'bbox {segment["bbox"]}, in the PNG {true.bbox}'
             problems.append(('bbox', message))
     return problems

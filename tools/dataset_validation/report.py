@@ -106,6 +106,9 @@ CHECKS = {
     'category-zero': Check(
         'info', 'category id 0, which some other tools take for background'
     ),
+    'thing-or-stuff': Check(
+        'info', 'thing with one segment in each of many images, as stuff has'
+    ),
     'unused-class': Check('warning', 'class that no segment has'),
     'metainfo': Check('error', 'config contradicts the annotations'),
     'category-left-out': Check(
@@ -157,6 +160,10 @@ CHECKS = {
     'duplicate-mask': Check('warning', 'object annotated twice'),
     # Semantic PNGs.
     'png-value': Check('error', 'value that is no class'),
+    'png-stray': Check('error', 'PNG was compressed or scaled smoothly'),
+    'ignored-foreground': Check(
+        'error', 'all PNGs have one class, and pixels that are ignored'
+    ),
 }
 
 
@@ -204,11 +211,13 @@ class Checked(NamedTuple):
         findings (list[Finding]): What is wrong.
         used (set): Category ids, or values, that occur.
         number (int): Masks to learn.
+        ignored (bool): Whether a semantic PNG has pixels that are ignored.
     """
 
     findings: list[Finding]
     used: set
     number: int
+    ignored: bool = False
 
 
 class Report:
@@ -251,7 +260,9 @@ class Report:
             for kind in CHECKS:
                 if kind in kinds:
                     lines += self._group(level, kind, base, max_examples)
-        return '\n'.join([*lines, '', self.verdict()])
+        text = '\n'.join([*lines, '', self.verdict()])
+        # Names that are not UTF-8 cannot be printed as they are.
+        return text.encode(errors='backslashreplace').decode()
 
     def base(self) -> str:
         """Return the folder that holds all the files, '' if none does."""

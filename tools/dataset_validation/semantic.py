@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _annotations import Png, read_png, write_png
-from _package import file_names
+from _annotations import Png, read_label_map, write_png
+from _package import annotation_png, file_names
 
-from . import copying
+from . import coco, copying
 from .images import check_image, list_images
 from .report import Checked, Finding, found
 from .sets import AnnotationSet
+
+has_stray_values = annotation_png.has_stray_values
 
 
 @dataclass
@@ -31,7 +33,7 @@ class SemanticSample:
         """Look at the map, and compare the image with it."""
         path = self.png_path
         try:
-            png = read_png(path)
+            png = read_label_map(path)
         except FileNotFoundError:
             message = f'does not exist, but {self.image_path} does'
             return Checked([found('png-missing', path, message)], set(), 0)
@@ -42,23 +44,30 @@ class SemanticSample:
             self.image_path, png.values.shape[:2], 'its PNG'
         )
         values = class_values(png)
-        if (png.kind, png.bits == 16) not in (
-            ('grey', False),
-            ('palette', False),
-        ):
-            note = '' if values is None else '; its values fit in 8'
-            message = f'is {png}, expected grey with 8 bits{note}'
+        if not png.is_label_map:
+            note = '' if values is None else '; its channels are equal'
+            message = f'is {png}, expected grey or a palette{note}'
             findings.append(found('png-mode', path, message))
         if values is None:
             return Checked(findings, set(), 0)
-        used = set(np.unique(values).tolist()) - {self.aset.ignore_index}
+        present = set(np.unique(values).tolist())
+        ignored = present & self.ignored
+        used = present - ignored
         findings += self.check_values(values, used)
-        return Checked(findings, used, len(used))
+        return Checked(findings, used, len(used), bool(ignored))
+
+    @property
+    def ignored(self) -> set[int]:
+        """Values that are no class."""
+        zero = {0} if self.aset.reduce_zero_label else set()
+        return {self.aset.ignore_index} | zero
 
     def check_values(self, values: np.ndarray, used: set) -> list[Finding]:
         """Find values that are no class, and maps without any."""
         findings = []
         path, number = self.png_path, self.aset.num_classes
+        if has_stray_values(values):
+            return [found('png-stray', path, annotation_png.STRAY)]
         for value in sorted(used) if number is not None else ():
             if value >= number:
                 message = (
@@ -77,15 +86,13 @@ class SemanticSample:
 
 def class_values(png: Png) -> np.ndarray | None:
     """Return the classes of a PNG, (H, W), if it shows one per pixel."""
-    values = png.values
-    if values.ndim == 3:
-        colors = (
-            values[..., :3] if png.kind != 'grey-alpha' else values[..., :1]
-        )
-        if (colors != colors[..., :1]).any():
-            return None
-        values = colors[..., 0]
-    return values if values.max(initial=0) <= 255 else None
+    if png.values.ndim == 2:
+        return png.values
+    channels = 1 if png.kind == 'grey-alpha' else 3
+    colors = png.values[..., :channels]
+    if png.values.ndim > 3 or (colors != colors[..., :1]).any():
+        return None
+    return colors[..., 0]
 
 
 def plan(
@@ -97,32 +104,48 @@ def plan(
         tuple: Images, what has no partner, and an empty content.
     """
     image_end, label_end = aset.label_name
-    labels = {
-        path.relative_to(aset.seg_dir).with_suffix('').as_posix(): path
-        for path in list_images(aset.seg_dir)
-        if path.suffix.lower() == '.png' and path.stem.endswith(label_end)
-    }
-    maps = set(labels.values()) if aset.seg_dir == aset.image_dir else set()
-    samples, findings, seen = [], [], {}
-    for path in list_images(aset.image_dir):
-        if not path.stem.endswith(image_end) or path in maps:
-            continue
-        if file_names.image_stem(path.name, aset.img_suffix) is None:
+    suffix = label_end + aset.seg_suffix
+    pairs, left = file_names.pair_label_maps(
+        aset.image_dir, aset.seg_dir, aset.img_suffix, suffix, image_end
+    )
+    samples, findings, seen = [], check_classes(aset), {}
+    for pair in pairs:
+        image = aset.image_dir / pair.image
+        name = pair.label_map or pair.stem + suffix
+        if pair.stem in seen:
+            message = f'shares {name} with {seen[pair.stem]}'
+            findings.append(found('shared-png', image, message))
+        seen[pair.stem] = image
+        samples.append(SemanticSample(aset, image, aset.seg_dir / name))
+    for path in list_images(aset.image_dir) if aset.img_suffix else ():
+        if file_names.image_stem(path.name, aset.img_suffix) is None and (
+            aset.image_dir != aset.seg_dir
+            or file_names.image_stem(path.name, suffix) is None
+        ):
             message = f'does not end in {aset.img_suffix}, the img_suffix'
             findings.append(found('unlisted-image', path, message))
-            continue
-        stem = path.relative_to(aset.image_dir).with_suffix('').as_posix()
-        key = stem.removesuffix(image_end) + label_end
-        if key in seen:
-            message = f'shares {key}.png with {seen[key]}'
-            findings.append(found('shared-png', path, message))
-        seen[key] = path
-        default = aset.seg_dir / f'{key}.png'
-        samples.append(SemanticSample(aset, path, labels.pop(key, default)))
-    for path in labels.values():
+    for name in left:
         message = f'no image of that name in {aset.image_dir}'
-        findings.append(found('unlisted-png', path, message))
+        findings.append(found('unlisted-png', aset.seg_dir / name, message))
     return samples, findings, {}
+
+
+def check_classes(aset: AnnotationSet) -> list[Finding]:
+    """Compare the classes of the PNGs with those of the config."""
+    if aset.png_classes is None:
+        return []
+    categories = [
+        dict(id=i, name=name) for i, name in enumerate(aset.png_classes)
+    ]
+    findings = []
+    if aset.classes is not None:
+        findings += coco.check_metainfo(aset, categories)
+    if aset.model_classes is not None:
+        findings += coco.check_model_classes(aset, categories)
+    if aset.thing_classes is None:
+        message = 'list the things as thing_classes of metainfo, () for none'
+        findings.append(found('metainfo', aset.seg_dir, message))
+    return findings
 
 
 @dataclass
@@ -141,7 +164,7 @@ class SemanticFix:
         """Write both files, the map in grey with 8 bits."""
         path = self.sample.png_path
         try:
-            png = read_png(path)
+            png = read_label_map(path)
         except FileNotFoundError:
             note = copying.note('png-missing', path, 'image left out')
             return copying.Fixed(None, [], [note])
@@ -156,7 +179,8 @@ class SemanticFix:
         kinds = {finding.kind for finding in self.sample.check().findings}
         values = class_values(png)
         if 'png-mode' in kinds and values is not None:
-            write_png(self.move.path(path), values.astype(np.uint8))
+            depth = np.uint8 if values.max() <= 255 else np.uint16
+            write_png(self.move.path(path), values.astype(depth))
             notes.append(copying.note('png-mode', path, 'converted to grey'))
         self.move.copy(path)
         return copying.Fixed({}, [], notes)

@@ -1,14 +1,13 @@
 """Annotation sets, and how a folder shows which of them it holds."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from _annotations import read_json, read_png
-from _package import tasks
-
-from .images import is_image
+from _package import file_names, tasks
 
 # Endings of an image's name and of its semantic PNG.
 LABEL_NAMES = (
@@ -45,12 +44,20 @@ class AnnotationSet:
         num_queries (int, optional): Queries of the model.
         num_texts (int, optional): Text slots of the model.
         training (bool): Whether a model learns from it.
-        num_classes (int, optional): Classes of semantic PNGs.
+        evaluated (bool): Whether results are compared with it.
+        num_classes (int, optional): Values of semantic PNGs that are
+            classes.
+        png_classes (tuple[str], optional): Class of each value of semantic
+            PNGs.
         ignore_index (int): Value of semantic PNGs that is no class.
-        label_name (tuple[str, str]): Endings of the names of an image and
+        reduce_zero_label (bool): 0 is no class, and 1 the first of
+            ``png_classes``.
+        label_name (tuple[str, str]): Endings of the stems of an image and
             of its semantic PNG.
         img_suffix (str, optional): End of the names of images that the
             config asks for; others are not used.
+        seg_suffix (str): End of the names of semantic PNGs.
+        filter_empty (bool): Whether images without things are left out.
     """
 
     name: str
@@ -65,15 +72,25 @@ class AnnotationSet:
     num_queries: int | None = None
     num_texts: int | None = None
     training: bool = False
+    evaluated: bool = False
     num_classes: int | None = None
+    png_classes: tuple[str, ...] | None = None
     ignore_index: int = tasks.IGNORE_INDEX
+    reduce_zero_label: bool = False
     label_name: tuple[str, str] = ('', '')
     img_suffix: str | None = None
+    seg_suffix: str = '.png'
+    filter_empty: bool = False
+
+    @property
+    def source(self) -> Path | None:
+        """The JSON, or the folder of semantic PNGs."""
+        return self.ann_file or self.seg_dir
 
     def image_path(self, file_name: str) -> Path:
         """Return the image that an annotation names."""
         path = self.image_dir / file_name
-        if file_name.endswith(CITYSCAPES_JSON) and not path.exists():
+        if file_name.endswith(CITYSCAPES_JSON) and not os.path.exists(path):
             # Cityscapes names the annotated image, and sorts by city.
             stem = file_name.removesuffix(CITYSCAPES_JSON)
             city = stem.partition('_')[0]
@@ -108,8 +125,10 @@ def find_sets(folder: Path, **settings) -> list[AnnotationSet]:
     Raises:
         ValueError: If there is none.
     """
-    files = [path for path in folder.rglob('*') if path.is_file()]
-    samples = _Index(path for path in files if is_image(path))
+    files = [folder / name for name in file_names.list_files(folder)]
+    samples = _Index(
+        path for path in files if file_names.image_stem(path.name) is not None
+    )
     sets = []
     for path in sorted(p for p in files if p.suffix.lower() == '.json'):
         if found := _coco_set(path, samples, settings):
@@ -205,6 +224,7 @@ def _coco_set(
         if kind == 'panoptic'
         else None,
         training='train' in path.stem.lower(),
+        evaluated='train' not in path.stem.lower(),
         **settings,
     )
 
@@ -261,6 +281,10 @@ def _semantic_sets(
                         image_dir=image_dir,
                         seg_dir=folder,
                         training='train' in str(folder.name).lower(),
+                        evaluated='train' not in str(folder.name).lower(),
+                        ignore_index=tasks.ignore_index(
+                            settings.get('num_classes') or 0
+                        ),
                         label_name=ending,
                         **settings,
                     )
@@ -276,7 +300,7 @@ def _seem_labels(paths: list[Path]) -> bool:
     for path in paths[::step]:
         try:
             png = read_png(path)
-        except ValueError:
+        except (OSError, ValueError):
             continue
         readable += 1
         distinct = len(set(png.values.ravel().tolist()))

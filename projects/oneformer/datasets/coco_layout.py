@@ -9,6 +9,7 @@ refused. This module imports the standard library alone, so that the tools of
 """
 
 import json
+import os
 import reprlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -127,6 +128,7 @@ def read_coco(content: Any, kind: str) -> Coco:
             image_id=image,
             category_id=category,
             iscrowd=read_flag,
+            segments_info=_other_kind,
         )
         _number_missing(annotations, remarks)
     return Coco(
@@ -313,6 +315,21 @@ def read_id(value: object) -> int | str:
     return number
 
 
+def is_box(value: object) -> bool:
+    """Whether a value is four numbers of pixels."""
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(map(is_size, value))
+    )
+
+
+def is_size(value: object) -> bool:
+    """Whether a value is a number of pixels that an image may have."""
+    # NaN is not smaller than anything.
+    return isinstance(value, int | float) and abs(value) <= MAX_SIDE**2
+
+
 def _segment_id(value: object) -> int | str:
     """Return the id of a segment, which a PNG stores as a number."""
     return _whole(read_id(value))
@@ -349,6 +366,30 @@ def _text(value: object) -> str:
     return value
 
 
+def _name(value: object) -> str:
+    """Return a text that can be printed and tokenized."""
+    text = _text(value)
+    # JSON can hold halves of a pair.
+    if not text.strip() or any('\ud800' <= c <= '\udfff' for c in text):
+        raise ValueError('a text of whole characters that is not blank')
+    return text
+
+
+def _file_name(value: object) -> str:
+    """Return a text that a file can have as its name."""
+    try:
+        text = _text(value)
+        if b'\0' not in os.fsencode(text):
+            return text
+    except UnicodeEncodeError:
+        pass
+    raise ValueError('the name of a file')
+
+
+def _other_kind(value: object) -> object:
+    raise ValueError('none, as the annotations of the file are no panoptic')
+
+
 def _list(value: object) -> list:
     if not isinstance(value, list):
         raise ValueError('a list')
@@ -367,11 +408,11 @@ def _optional_id(value: object) -> int | str | None:
     return value if value is None else read_id(value)
 
 
-PANOPTIC: dict[str, Callable] = dict(file_name=_text, segments_info=_list)
+PANOPTIC: dict[str, Callable] = dict(file_name=_file_name, segments_info=_list)
 READERS: dict[str, dict[str, Callable]] = dict(
     images=dict(
-        id=read_id, file_name=_text, height=read_side, width=read_side
+        id=read_id, file_name=_file_name, height=read_side, width=read_side
     ),
-    categories=dict(id=read_id, name=_text, isthing=_thing_flag),
+    categories=dict(id=read_id, name=_name, isthing=_thing_flag),
     annotations=dict(id=_optional_id),
 )

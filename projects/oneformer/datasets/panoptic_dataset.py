@@ -119,7 +119,27 @@ class OneFormerPanopticDataset(SegmentsDataset):
                     'thing_classes in metainfo.'
                 )
         labels = self.settle_classes(names, things, self.ann_file)
+        self.report_conflicts(categories)
         return {c['id']: labels[c['name']] for c in categories}
+
+    def report_conflicts(self, categories: list[dict]) -> None:
+        """Warn where ``thing_classes`` and the JSON differ."""
+        things = self._metainfo['thing_classes']
+        conflicts = [
+            category['name']
+            for category in categories
+            if category['name'] in self._metainfo['classes']
+            and category.get('isthing') in (0, 1)
+            and bool(category['isthing']) != (category['name'] in things)
+        ]
+        if conflicts:
+            print_log(
+                f"{self.ann_file} has another 'isthing' of {conflicts} than "
+                'thing_classes of metainfo, which decides: things are '
+                f'{reprlib.repr(list(things))}.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def parse_image(
         self,

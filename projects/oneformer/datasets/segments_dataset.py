@@ -6,7 +6,6 @@ import reprlib
 
 import cv2
 from mmdet.datasets import BaseDetDataset
-from mmengine.fileio import get
 from mmengine.logging import print_log
 
 from ..images import (
@@ -18,7 +17,8 @@ from ..images import (
 from ..metainfo import check_classes, class_list, repeated_names
 from ..tasks import TASKS
 from ..visualization import class_colors
-from .coco_layout import Coco, parse_json, require_coco
+from .annotation_files import read_json
+from .coco_layout import Coco, require_coco
 from .file_names import file_stem
 
 MISSING_CLASSES = ('error', 'ignore', 'background')
@@ -118,21 +118,11 @@ class SegmentsDataset(BaseDetDataset):
 
     def read_json(self) -> object:
         """Return what the annotation file holds."""
-        try:
-            return parse_json(
-                get(self.ann_file, backend_args=self.backend_args)
-            )
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'Annotation file {self.ann_file} does not exist: check '
-                'data_root and ann_file of the dataset.'
-            ) from error
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f'Annotation file {self.ann_file!r} cannot be read as JSON: '
-                f'{error}. Check ann_file of the dataset, or restore the '
-                'file.'
-            ) from error
+        return read_json(
+            self.ann_file,
+            'data_root and ann_file of the dataset',
+            self.backend_args,
+        )
 
     def read_entries(self, raw: object) -> Coco:
         """Return the entries of an annotation file, values read.

@@ -6,13 +6,13 @@ import reprlib
 from collections.abc import Sequence
 
 from mmdet.registry import DATASETS
-from mmengine.fileio import list_dir_or_file
 from mmengine.logging import print_log
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..metainfo import repeated_names
-from ..tasks import IGNORE_INDEX
-from .file_names import image_stem
+from ..tasks import ignore_index as usual_ignore_index
+from .annotation_png import READ_ERRORS
+from .file_names import pair_label_maps
 from .segments_dataset import SegmentsDataset
 
 
@@ -32,8 +32,10 @@ class OneFormerSemanticDataset(SegmentsDataset):
             ``classes`` of ``metainfo``.
         img_suffix (str, optional): End of the names of images, in upper or
             lower case; by default that of any image format.
-        seg_map_suffix (str): End of the names of PNGs, in its place.
-        ignore_index (int): Value of pixels that are not labelled.
+        seg_map_suffix (str): End of the names of PNGs, in its place, in
+            upper or lower case.
+        ignore_index (int, optional): Value of pixels that are not labelled;
+            by default 255, or 65535 where 255 is a class.
         reduce_zero_label (bool): 0 is not labelled, too, and value 1 is the
             first class.
         void (str): See :class:`SegmentsDataset`.
@@ -53,7 +55,7 @@ class OneFormerSemanticDataset(SegmentsDataset):
         png_classes: Sequence[str] | None = None,
         img_suffix: str | None = None,
         seg_map_suffix: str = '.png',
-        ignore_index: int = IGNORE_INDEX,
+        ignore_index: int | None = None,
         reduce_zero_label: bool = False,
         void: str = 'ignore',
         **kwargs,
@@ -84,17 +86,26 @@ class OneFormerSemanticDataset(SegmentsDataset):
                     f'Folder {folder} does not exist: check data_root and '
                     f'data_prefix[{key!r}] of the dataset.'
                 )
+        pairs, _ = pair_label_maps(
+            *folders, self.img_suffix, self.seg_map_suffix
+        )
+        if repeated := repeated_names(pair.stem for pair in pairs):
+            raise ValueError(
+                f'{folders[0]} has images that differ in their ending only: '
+                f'{reprlib.repr(repeated)}. Expected one for each PNG: rename '
+                'or remove the others, or set img_suffix.'
+            )
         data_list, missing = [], []
-        for name, stem in self.list_images(folders[0]):
-            png = osp.join(folders[1], stem + self.seg_map_suffix)
-            if not osp.isfile(png):
-                missing.append(name)
+        for pair in pairs:
+            if pair.label_map is None:
+                missing.append(pair.image)
                 continue
+            png = osp.join(folders[1], pair.label_map)
             width, height = self.read_size(png)
             data_list.append(
                 dict(
-                    img_path=osp.join(folders[0], name),
-                    img_id=stem,
+                    img_path=osp.join(folders[0], pair.image),
+                    img_id=pair.stem,
                     height=height,
                     width=width,
                     seg_map_path=png,
@@ -104,27 +115,6 @@ class OneFormerSemanticDataset(SegmentsDataset):
             )
         self.report_missing(missing, len(data_list))
         return data_list
-
-    def list_images(self, folder: str) -> list[tuple[str, str]]:
-        """Return names and stems of the images in a folder, sorted."""
-        names = list_dir_or_file(folder, list_dir=False, recursive=True)
-        images = []
-        for name in sorted(names):
-            stem = image_stem(name, self.img_suffix)
-            if stem is not None and not self.is_label_map(name):
-                images.append((name, stem))
-        if repeated := repeated_names(stem for _, stem in images):
-            raise ValueError(
-                f'{folder} has images that differ in their ending only: '
-                f'{reprlib.repr(repeated)}. Expected one for each PNG: rename '
-                'or remove the others, or set img_suffix.'
-            )
-        return images
-
-    def is_label_map(self, name: str) -> bool:
-        """Whether a file that images share their folder with is none."""
-        one_folder = self.data_prefix['img'] == self.data_prefix['seg']
-        return one_folder and name.endswith(self.seg_map_suffix)
 
     @property
     def source(self) -> str:
@@ -143,11 +133,14 @@ class OneFormerSemanticDataset(SegmentsDataset):
         values = [labels[name] for name in names]
         if self.reduce_zero_label:
             values = [None, *values]
+        ignored = self.ignore_index
+        if ignored is None:
+            ignored = usual_ignore_index(len(values))
         classes = self._metainfo['classes']
         things = self._metainfo['thing_classes']
         return dict(
             label_of_value=values,
-            ignore_index=self.ignore_index,
+            ignore_index=ignored,
             things=[classes.index(name) for name in things],
         )
 
@@ -156,7 +149,11 @@ class OneFormerSemanticDataset(SegmentsDataset):
         try:
             with Image.open(path) as png:
                 return png.size
-        except (OSError, UnidentifiedImageError) as error:
+        except FileNotFoundError as error:  # a link to nothing
+            raise FileNotFoundError(
+                f'Label map {path} is a link to a file that does not exist.'
+            ) from error
+        except READ_ERRORS as error:
             raise ValueError(
                 f'{path} cannot be read as a PNG: {error}. Restore the file.'
             ) from error

@@ -10,13 +10,16 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..datasets.segments_dataset import SegmentsDataset
+from ..datasets.transforms.load_segments import LoadSemanticSegments
 from ..datasets.transforms.sample_task import SampleTask
 from ..datasets.transforms.task_texts import TaskTexts
+from ..metainfo import always_single
 from ..models import OneFormer
 from ..tasks import TASKS
 from ..text import CLIPTokenizer
 
 _MAX_NAMED = 5  # examples in a message
+_MAX_MAPS = 100  # label maps of a set to read
 
 
 @HOOKS.register_module()
@@ -35,7 +38,12 @@ class PreflightHook(Hook):
     - images with more objects than queries: the worst matches are dropped,
     - images with more objects than text slots: the last texts, in the order
       of the classes, are dropped,
-    - class names of more than 77 tokens, which are truncated.
+    - class names of more than 77 tokens, which are truncated,
+    - classes without a segment in the training data,
+    - label maps with one class and ignored pixels alone,
+    - things with one segment in each of many images, as stuff has.
+
+    Of label maps 100 of each training set are read for it.
 
     Raises:
         ValueError: For the errors above.
@@ -63,9 +71,12 @@ class PreflightHook(Hook):
                     check_tasks(part)
                     warn_of_crowded_images(part, model)
                     warn_of_long_texts(part)
+                    warn_of_single_things(part)
                 else:
                     metrics = loop.evaluator.metrics
                     check_metrics(part, metrics, model.tasks, name)
+            if name == 'train':
+                warn_of_missing_classes(parts_of(dataset))
 
     def before_train(self, runner: Runner) -> None:
         """Record the tasks that the data supervises."""
@@ -246,3 +257,95 @@ def warn_of_long_texts(dataset: SegmentsDataset) -> None:
                 logger='current',
                 level=logging.WARNING,
             )
+
+
+def warn_of_single_things(dataset: SegmentsDataset) -> None:
+    """Warn of things that the annotation draws as it draws stuff."""
+    classes = dataset.metainfo['classes']
+    single = always_single(
+        [
+            classes[own['category']]
+            for own in dataset.segments_of(i)
+            if own['is_thing'] and not own['iscrowd']
+        ]
+        for i in range(len(dataset))
+    )
+    if single:
+        print_log(
+            f'The things {single} of {dataset.source} have one segment in '
+            'each of their images, as stuff has. If they are stuff, leave '
+            'them out of thing_classes of metainfo.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def warn_of_missing_classes(parts: list[SegmentsDataset]) -> None:
+    """Warn of classes that none of the training sets has a segment of."""
+    if not parts:
+        return
+    present: set[int] = set()
+    notes = []
+    for part in parts:
+        labels, note = labels_in(part)
+        present |= labels
+        notes += [note] if note else []
+    classes = parts[0].metainfo['classes']
+    things = parts[0].metainfo['thing_classes']
+    knows_stuff = any(part.tasks != ('instance',) for part in parts)
+    lacking = [
+        name
+        for label, name in enumerate(classes)
+        if label not in present and (knows_stuff or name in things)
+    ]
+    if lacking:
+        print_log(
+            f'{len(lacking)} of {len(classes)} classes have no segment in the '
+            f'training data{"".join(notes)}, so that they are not learned: '
+            f'{lacking[:_MAX_NAMED]}. Check the annotation, or take them out '
+            'of metainfo.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def labels_in(dataset: SegmentsDataset) -> tuple[set[int], str]:
+    """Return the labels in a training set, and a note if not all is read."""
+    if dataset.annotation != 'semantic':
+        return {
+            own['category']
+            for i in range(len(dataset))
+            for own in dataset.segments_of(i)
+            if not own['iscrowd']
+        }, ''
+    load = LoadSemanticSegments(dataset.backend_args)
+    step = -(-len(dataset) // _MAX_MAPS)
+    places = range(0, len(dataset), step)
+    labels: set[int] = set()
+    has_void = False
+    for i in places:
+        try:
+            results = load.transform(dataset.get_data_info(i))
+        except (OSError, ValueError):
+            continue  # training names it, or skips it if so configured
+        labels |= {own['category'] for own in results['segments_info']}
+        has_void |= not results['gt_seg_map'].any(-1).all()
+    warn_of_ignored_foreground(dataset, labels, has_void)
+    note = f' (of {dataset.source} {len(places)} label maps were read)'
+    return labels, note if step > 1 else ''
+
+
+def warn_of_ignored_foreground(
+    dataset: SegmentsDataset, labels: set[int], has_void: bool
+) -> None:
+    """Warn of label maps with one class, and pixels that are ignored."""
+    classes = dataset.metainfo['classes']
+    if has_void and len(labels) == 1 and len(classes) > 1:
+        print_log(
+            f'The label maps of {dataset.source} have the class '
+            f'{classes[min(labels)]!r} and ignored pixels alone, so that the '
+            'model sees one class. If the ignored value stands for a class, '
+            'write the number of the class in its place.',
+            logger='current',
+            level=logging.WARNING,
+        )

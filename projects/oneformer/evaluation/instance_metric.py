@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import get
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-from ..datasets.coco_layout import parse_json, require_coco
+from ..datasets.annotation_files import read_json
+from ..datasets.coco_layout import is_box, is_size, require_coco
 from ..datasets.coco_masks import check_segmentation, to_rle
 from ..optional import import_optional
 from ..run_lengths import encode_masks, rle_area, rle_box
@@ -239,16 +239,11 @@ def read_annotations(path: str, meta: dict, category_key: str) -> dict:
         FileNotFoundError: If the file does not exist.
         ValueError: If a thing is not among its categories.
     """
-    try:
-        raw = parse_json(get(path))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f'Annotation file {path} does not exist: check ann_file of '
-            'InstanceAP, or leave it out to measure against the instances '
-            'of the panoptic annotation.'
-        ) from error
-    except ValueError as error:
-        raise ValueError(f'{path} cannot be read: {error}.') from error
+    raw = read_json(
+        path,
+        'ann_file of InstanceAP, or leave it out to measure against the '
+        'instances of the panoptic annotation',
+    )
     content, warning = require_coco(raw, 'instance', path)
     if warning:
         print_log(warning, logger='current', level=logging.WARNING)
@@ -331,11 +326,7 @@ def read_truth(annotation: dict, label: int, size: tuple[int, int]) -> dict:
     area = rle_area(shape) if area is None else area
     box = annotation.get('bbox')
     box = rle_box(shape) if box is None else box
-    numbers = [area, *box] if isinstance(box, list) else [None]
-    if len(numbers) != 5 or not all(
-        isinstance(number, int | float) and np.isfinite(number)
-        for number in numbers
-    ):
+    if not is_size(area) or not is_box(box):
         raise ValueError(
             f'area is {reprlib.repr(area)} and bbox {reprlib.repr(box)}, '
             'expected a number and four numbers'

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from mmengine.fileio import load
+
+from ..datasets.annotation_files import read_json
 
 from ..datasets.file_names import file_stem
 
@@ -56,12 +57,18 @@ def category_ids(path: str, classes: Sequence[str]) -> list[int]:
         classes (Sequence[str]): Names, in label order.
 
     Raises:
+        FileNotFoundError: If it does not exist.
         ValueError: If a class is not among the categories.
     """
-    content = load(path)
-    ids = {
-        category['name']: category['id'] for category in content['categories']
-    }
+    content = read_json(path, 'category_file of the metric')
+    found = content.get('categories') if isinstance(content, dict) else None
+    try:
+        ids = {own['name']: own['id'] for own in found}
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} lacks a list 'categories' of entries with 'id' and "
+            "'name': check category_file of the metric."
+        ) from error
     if missing := [name for name in classes if name not in ids]:
         raise ValueError(
             f'{path} has no categories {missing}; it has {list(ids)}.'

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from terminaltables import AsciiTable
 from torch import Tensor
 
-from ..tasks import IGNORE_INDEX
+from ..tasks import ignore_index as usual_ignore_index
 from .result_files import check_outputs, result_name, write_png
 from .samples import check_result, check_sizes, check_truth
 
@@ -37,7 +37,8 @@ class SemanticIoU(BaseMetric):
             only: what the model predicts of the others costs pixels there,
             but no class of its own.
         classwise (bool): Also IoU of each class, as ``IoU_{name}``.
-        ignore_index (int): Ground truth that does not count.
+        ignore_index (int, optional): Ground truth that does not count; by
+            default 255, or 65535 with more than 255 classes.
         outfile_prefix (str, optional): Also write the predictions as PNGs
             with one channel into ``{outfile_prefix}.semantic/``.
         file_labels (Sequence[int], optional): What to write there for each
@@ -58,7 +59,7 @@ class SemanticIoU(BaseMetric):
         self,
         average: str = 'either',
         classwise: bool = False,
-        ignore_index: int = IGNORE_INDEX,
+        ignore_index: int | None = None,
         outfile_prefix: str | None = None,
         file_labels: Sequence[int] | None = None,
         format_only: bool = False,
@@ -113,12 +114,13 @@ class SemanticIoU(BaseMetric):
         self, sample: dict, truth: Tensor, predicted: Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the confusions in an image, and how many pixels each has."""
+        num_classes = len(self.dataset_meta['classes'])
+        ignored = self.ignore_index
+        if ignored is None:
+            ignored = usual_ignore_index(num_classes)
         try:
             return count_confusion(
-                truth.to(predicted.device),
-                predicted,
-                len(self.dataset_meta['classes']),
-                self.ignore_index,
+                truth.to(predicted.device), predicted, num_classes, ignored
             )
         except ValueError as error:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 
 from projects.oneformer.datasets import EvalTargets
@@ -90,12 +91,21 @@ def test_the_annotation_is_not_changed():
     assert before == SEGMENTS
 
 
-def test_255_classes_can_be_told_apart_and_256_not():
-    segments = [dict(id=7, category=254, is_thing=True, iscrowd=False)]
-    semantic = targets_of(segments=segments, num_classes=255)['gt_seg_map']
-    assert semantic[1, 0] == 254
-    with pytest.raises(ValueError, match='255 classes apart, got 256'):
-        targets_of(segments=segments, num_classes=256)
+@pytest.mark.parametrize(
+    ('num_classes', 'void'), [(255, 255), (256, 65535), (900, 65535)]
+)
+def test_void_is_no_class_however_many_there_are(num_classes, void):
+    last = num_classes - 1
+    segments = [dict(id=7, category=last, is_thing=True, iscrowd=False)]
+    results = targets_of(segments=segments, num_classes=num_classes)
+    semantic = results['gt_seg_map']
+    assert semantic.tolist() == [
+        [void] * 4,
+        [last, last, void, void],
+        [void, last, void, void],
+    ]
+    # PyTorch takes it.
+    assert torch.from_numpy(semantic).max() == max(void, last)
 
 
 def test_many_segments_equal_a_comparison_one_by_one():

@@ -1,6 +1,7 @@
 """Ids of every kind of annotation: masks that may overlap, label maps."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -341,6 +342,29 @@ def test_a_value_that_is_no_class_is_named(path):
     assert f'{path} has the values [2]' in str(caught.value)
     assert '0 to 1, and 255 where nothing is labelled' in str(caught.value)
     assert 'png_classes, ignore_index and reduce_zero' in str(caught.value)
+
+
+@pytest.mark.parametrize('form', ['PNG', 'JPEG'])
+def test_a_map_that_was_a_jpeg_is_refused_with_the_reason(path, form):
+    rng = np.random.default_rng(0)
+    shapes = rng.integers(0, 40, (8, 12)).astype(np.uint8).repeat(9, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(shapes.repeat(9, 1)).save(buffer, 'JPEG')
+    results = semantic_results(
+        path, Image.open(buffer), label_of_value=list(range(256))
+    )
+    if form == 'JPEG':
+        path.write_bytes(buffer.getvalue())
+    with pytest.raises(ValueError, match=r'a\.png .*JPEG.* the map that was'):
+        LoadSegments()(results)
+
+
+def test_a_pipe_in_place_of_a_label_map_is_refused(path):
+    results = semantic_results(path, LABELS)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r'a\.png.* it is no file'):
+        LoadSegments()(results)
 
 
 def test_colours_are_refused(path):

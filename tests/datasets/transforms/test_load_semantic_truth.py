@@ -89,14 +89,14 @@ def test_semantic_truth_that_cannot_be_used_is_refused(tmp_path):
         load_semantic(tmp_path, [[0, 3], [7, 255]])
     with pytest.raises(ValueError, match='does not end in img_suffix'):
         LoadSemanticTruth(str(tmp_path / 'pictures'), 'truth')(
-            dict(img_path=str(tmp_path / 'pictures/b.png'), classes='a')
+            dict(img_path=str(tmp_path / 'pictures/b.txt'), classes='a')
         )
     with pytest.raises(ValueError, match='is not in img_prefix'):
         LoadSemanticTruth(str(tmp_path / 'pictures'), 'truth')(
             dict(img_path=str(tmp_path / 'b.jpg'), classes='a')
         )
     colours = Image.fromarray(np.zeros((2, 3, 3), np.uint8))
-    with pytest.raises(ValueError, match='expected one channel'):
+    with pytest.raises(ValueError, match='expected one value per pixel'):
         load_semantic(tmp_path, colours)
     results = load_semantic(tmp_path, [[0, 1]])
     transform = LoadSemanticTruth(
@@ -111,5 +111,36 @@ def test_semantic_truth_that_cannot_be_used_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match='check seg_prefix'):
         transform(results)
-    with pytest.raises(ValueError, match='255 classes apart, got 256'):
-        transform(dict(results, classes=range(256)))
+
+
+@pytest.mark.parametrize('ending', ['.JPG', '.jpeg', '.png', '_view.PNG'])
+def test_images_of_every_format_have_their_truth(tmp_path, ending):
+    suffix = '_view.png' if ending.startswith('_') else None
+    load_semantic(tmp_path, [[0, 1]])
+    transform = LoadSemanticTruth(
+        str(tmp_path / 'pictures'), str(tmp_path / 'truth'), suffix
+    )
+    results = dict(
+        img_path=str(tmp_path / f'pictures/city/b{ending}'),
+        ori_shape=(1, 2),
+        classes=('sky', 'cat'),
+    )
+    assert transform(results)['gt_seg_map'].tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize('count', [255, 256, 300])
+def test_more_than_255_classes_move_what_does_not_count(tmp_path, count):
+    void = 255 if count == 255 else 65535
+    last = np.array([[0, count - 1, void]], np.uint16)
+    (tmp_path / 'truth/city').mkdir(parents=True)
+    Image.fromarray(last).save(tmp_path / 'truth/city/b.png')
+    transform = LoadSemanticTruth(
+        str(tmp_path / 'pictures'), str(tmp_path / 'truth')
+    )
+    results = dict(
+        img_path=str(tmp_path / 'pictures/city/b.jpg'),
+        ori_shape=(1, 3),
+        classes=range(count),
+    )
+    found = transform(results)['gt_seg_map']
+    assert found.tolist() == [[0, count - 1, void]]

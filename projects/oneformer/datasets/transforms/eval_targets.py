@@ -5,7 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from ...run_lengths import encode_labels, join_rles, rle_area, rle_box
-from ...tasks import IGNORE_INDEX, TASKS
+from ...tasks import IGNORE_INDEX, TASKS, ignore_index
 from .segment_ids import ids_of, number_ids
 
 
@@ -23,21 +23,18 @@ class EvalTargets(BaseTransform):
     ``classes``, ``supervised_tasks`` (optional, all if absent).
 
     Modified Keys: ``gt_seg_map`` (np.uint8, (H, W): label, of a crowd, too,
-    255 where void), ``segments_info`` (each segment with ``segmentation``, a
+    255 where void; with more than 255 classes np.int32 and 65535),
+    ``segments_info`` (each segment with ``segmentation``, a
     COCO RLE, and ``area``; those without pixels are left out).
 
     Added Keys: ``instances`` (things only, as mmdet's ``CocoMetric`` reads
     them: ``bbox``, ``bbox_label``, ``mask``, ``ignore_flag``).
 
     Removed Keys: Of the above, those of tasks that are not supervised.
-
-    Raises:
-        ValueError: If there are more classes than an 8-bit map can hold.
     """
 
     def transform(self, results: dict) -> dict:
         """Add the ground truth to ``results``."""
-        check_number(type(self).__name__, results['classes'])
         supervised = results.get('supervised_tasks', TASKS)
         coded, annotated = results['gt_seg_map'], results['segments_info']
         ids = sorted({n for segment in annotated for n in ids_of(segment)})
@@ -52,8 +49,9 @@ class EvalTargets(BaseTransform):
             ]
         if 'semantic' in supervised:
             label_of = {n: s['category'] for s in annotated for n in ids_of(s)}
-            labels = [IGNORE_INDEX, *(label_of[number] for number in ids)]
-            results['gt_seg_map'] = np.array(labels, np.uint8)[numbers]
+            void = ignore_index(len(results['classes']))
+            labels = [void, *(label_of[number] for number in ids)]
+            results['gt_seg_map'] = np.array(labels, map_type(void))[numbers]
         elif 'seg_fields' in results:
             results['seg_fields'].remove('gt_seg_map')
         return results
@@ -89,17 +87,10 @@ def measure_segments(
     return measured
 
 
-def check_number(name: str, classes: list[str]) -> None:
-    """Refuse more classes than an 8-bit map can hold beside void.
-
-    Raises:
-        ValueError: If there are too many.
-    """
-    if len(classes) > IGNORE_INDEX:
-        raise ValueError(
-            f'{name} can tell {IGNORE_INDEX} classes apart, got '
-            f'{len(classes)}.'
-        )
+def map_type(void: int) -> type:
+    """Return the type of label maps, given their value for void."""
+    # PyTorch can do little with np.uint16.
+    return np.uint8 if void <= IGNORE_INDEX else np.int32
 
 
 def to_instance(segment: dict) -> dict:

@@ -5,9 +5,10 @@ import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
-from mmengine.fileio import get
 from PIL import Image
 
+from ..annotation_files import read_file, read_label_map, unreadable
+from ..annotation_png import STRAY, has_stray_values, png_header
 from ..coco_masks import draw_mask
 from .segment_ids import MAX_ID, decode_ids, encode_ids, renumber_segments
 
@@ -101,31 +102,31 @@ class LoadPanopticSegments(BaseTransform):
 
     def read_png(self, path: str) -> np.ndarray:
         """Return the PNG as it is, np.uint8 (H, W, 3), BGR."""
-        try:
-            content = get(path, backend_args=self.backend_args)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'Panoptic PNG {path} does not exist: check data_root and '
-                'data_prefix["seg"] of the dataset, and "file_name" in the '
-                'annotation.'
-            ) from error
-        # OpenCV refuses to look at an empty file, and returns None for
-        # another one that it cannot read.
-        png = content and mmcv.imfrombytes(
-            content, flag='unchanged', backend='cv2'
+        content = read_file(
+            path,
+            'Panoptic PNG',
+            'data_root and data_prefix["seg"] of the dataset, and "file_name" '
+            'in the annotation',
+            self.backend_args,
         )
-        if png is None or len(png) == 0:
+        try:
+            kind, bits = png_header(content)
+            if kind == 'palette' or (kind, bits) == ('RGB', 8):
+                png = mmcv.imfrombytes(
+                    content, flag='unchanged', backend='cv2'
+                )
+        except (ValueError, cv2.error) as error:
+            raise unreadable(path, error) from error
+        if kind != 'palette' and (kind, bits) != ('RGB', 8):
             raise ValueError(
-                f'{path} cannot be read as a PNG: the file is damaged or of '
-                'another kind, restore it.'
+                f'{path} is {kind} with {bits} bits: expected an RGB image '
+                'with 8 bits per channel, where red + 256 green + 65536 blue '
+                'is the segment id.'
             )
-        if png.ndim != 3 or png.shape[-1] != 3 or png.dtype != np.uint8:
-            raise ValueError(
-                f'{path} has shape {png.shape} and type {png.dtype}: expected '
-                'an RGB image with 8 bits per channel, where red + 256 '
-                'green + 65536 blue is the segment id.'
-            )
-        return png
+        if png is None:
+            raise unreadable(path, 'the file is damaged')
+        # Of a transparent colour OpenCV makes a fourth channel.
+        return np.ascontiguousarray(png[..., :3])
 
     def check_ids(self, coded: np.ndarray, results: dict) -> None:
         """Refuse a PNG that stores something else than segment ids."""
@@ -222,7 +223,8 @@ class LoadSemanticSegments(BaseTransform):
     Raises:
         FileNotFoundError: If the PNG does not exist.
         ValueError: If the PNG is damaged, has not the size of the image, is
-            an image of colours or has a value that stands for no class.
+            an image of colours, has a value that stands for no class, or
+            shows traces of JPEG compression or smooth scaling.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
@@ -241,6 +243,8 @@ class LoadSemanticSegments(BaseTransform):
             for value in present.tolist()
             if value >= len(label_of_value) and value != ignored
         ]
+        if has_stray_values(values):
+            raise ValueError(f'{path} {STRAY}.')
         if unknown:
             raise ValueError(
                 f'{path} has the values {unknown[:5]}: expected those of the '
@@ -270,29 +274,11 @@ class LoadSemanticSegments(BaseTransform):
 
     def read_png(self, path: str) -> np.ndarray:
         """Return the values, (H, W); those of a palette are its indices."""
-        try:
-            content = get(path, backend_args=self.backend_args)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'Label map {path} does not exist: check data_root and '
-                'data_prefix["seg"] of the dataset.'
-            ) from error
-        try:
-            png = content and mmcv.imfrombytes(
-                content, flag='unchanged', backend='pillow'
-            )
-        except (OSError, SyntaxError) as error:  # Pillow raises either
-            raise ValueError(
-                f'{path} cannot be read as a PNG: {error}. Restore the file.'
-            ) from error
-        if png is None or len(png) == 0:
-            raise ValueError(f'{path} is empty: restore the file.')
-        if png.ndim != 2:
-            raise ValueError(
-                f'{path} has shape {png.shape}: expected one value per pixel, '
-                'the label of its class, not colours.'
-            )
-        return png.astype(np.int32)
+        return read_label_map(
+            path,
+            'data_root and data_prefix["seg"] of the dataset',
+            self.backend_args,
+        )
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(backend_args={self.backend_args})'

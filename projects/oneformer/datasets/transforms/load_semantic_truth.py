@@ -1,16 +1,15 @@
 """Read the semantic ground truth from a PNG with a label per pixel."""
 
-import io
 import os.path as osp
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
-from mmengine.fileio import get
-from PIL import Image, UnidentifiedImageError
 
-from ...tasks import IGNORE_INDEX
-from .eval_targets import check_number
+from ...tasks import ignore_index
+from ..annotation_files import read_label_map
+from ..file_names import IMAGE_SUFFIXES, image_stem
+from .eval_targets import map_type
 
 
 @TRANSFORMS.register_module()
@@ -28,16 +27,17 @@ class LoadSemanticTruth(BaseTransform):
 
     Required Keys: ``img_path``, ``classes``, ``ori_shape``.
 
-    Added Keys: ``gt_seg_map`` (np.uint8, (H, W): label, 255 for what does
-    not count), ``seg_fields``.
+    Added Keys: ``gt_seg_map`` (as of :class:`EvalTargets`), ``seg_fields``.
 
     Args:
         img_prefix (str): Folder of the images.
         seg_prefix (str): Folder of the PNGs.
-        img_suffix (str): End of the names of images.
+        img_suffix (str, optional): End of the names of images, in upper or
+            lower case; by default that of any image format.
         seg_suffix (str): End of the names of PNGs.
-        ignore_index (int): Label in the PNG that does not count, before
-            ``reduce_zero_label``.
+        ignore_index (int, optional): Label in the PNG that does not count,
+            before ``reduce_zero_label``; by default 255, or 65535 where 255
+            is a class.
         reduce_zero_label (bool): In the PNG 0 does not count, and labels
             begin with 1 (the original files of ADE20K).
         backend_args (dict, optional): File backend of mmengine.
@@ -45,17 +45,17 @@ class LoadSemanticTruth(BaseTransform):
     Raises:
         FileNotFoundError: If the PNG does not exist.
         ValueError: If the image is not in ``img_prefix`` or has another
-            ending, the PNG is damaged, of another kind or another size, has
-            a label that is no class, or there are more than 255 classes.
+            ending, or the PNG is damaged, of another kind or another size,
+            or has a label that is no class.
     """
 
     def __init__(
         self,
         img_prefix: str,
         seg_prefix: str,
-        img_suffix: str = '.jpg',
+        img_suffix: str | None = None,
         seg_suffix: str = '.png',
-        ignore_index: int = IGNORE_INDEX,
+        ignore_index: int | None = None,
         reduce_zero_label: bool = False,
         backend_args: dict | None = None,
     ) -> None:
@@ -69,30 +69,37 @@ class LoadSemanticTruth(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the label map to ``results``."""
-        check_number(type(self).__name__, results['classes'])
         path = self.path_of(results['img_path'])
-        labels = self.read_png(path)
+        labels = read_label_map(
+            path,
+            'seg_prefix and seg_suffix of LoadSemanticTruth',
+            self.backend_args,
+        )
         size, expected = labels.shape, tuple(results['ori_shape'][:2])
         if size != expected:
             raise ValueError(
                 f'{path} is {size} (height, width), but its image '
                 f'{results["img_path"]} is {expected}.'
             )
-        ignored = labels == self.ignore_index
+        num_classes = len(results['classes'])
+        left_out = self.ignore_index
+        if left_out is None:
+            left_out = ignore_index(num_classes + self.reduce_zero_label)
+        ignored = labels == left_out
         if self.reduce_zero_label:
             ignored |= labels == 0
             labels = labels - 1
-        labels = np.where(ignored, IGNORE_INDEX, labels)
-        num_classes = len(results['classes'])
+        void = ignore_index(num_classes)
+        labels = np.where(ignored, void, labels)
         wrong = np.unique(labels[~ignored & (labels >= num_classes)])
         if len(wrong):
             raise ValueError(
                 f'{path} has labels {wrong[:5].tolist()} that are no class: '
                 f'expected 0 to {num_classes - 1}, after ignore_index='
-                f'{self.ignore_index} and reduce_zero_label='
+                f'{left_out} and reduce_zero_label='
                 f'{self.reduce_zero_label}.'
             )
-        results['gt_seg_map'] = labels.astype(np.uint8)
+        results['gt_seg_map'] = labels.astype(map_type(void))
         fields = results.setdefault('seg_fields', [])
         if 'gt_seg_map' not in fields:
             fields.append('gt_seg_map')
@@ -101,37 +108,14 @@ class LoadSemanticTruth(BaseTransform):
     def path_of(self, img_path: str) -> str:
         """Return the path of the PNG of an image."""
         name = osp.relpath(img_path, self.img_prefix)
-        if name.startswith('..') or not name.endswith(self.img_suffix):
+        stem = image_stem(name, self.img_suffix)
+        if name.startswith('..') or stem is None:
             raise ValueError(
                 f'Image {img_path} is not in img_prefix '
                 f'{self.img_prefix!r} of LoadSemanticTruth, or does not end '
-                f'in img_suffix {self.img_suffix!r}.'
+                f'in img_suffix {self.img_suffix or IMAGE_SUFFIXES!r}.'
             )
-        name = name.removesuffix(self.img_suffix) + self.seg_suffix
-        return osp.join(self.seg_prefix, name)
-
-    def read_png(self, path: str) -> np.ndarray:
-        """Return the numbers in the PNG, np.int32 (H, W)."""
-        try:
-            content = get(path, backend_args=self.backend_args)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'Semantic PNG {path} does not exist: check seg_prefix and '
-                'seg_suffix of LoadSemanticTruth.'
-            ) from error
-        try:
-            # Unlike OpenCV, Pillow gives the indices of a palette.
-            labels = np.array(Image.open(io.BytesIO(content)))
-        except (OSError, UnidentifiedImageError) as error:
-            raise ValueError(
-                f'{path} cannot be read as a PNG: {error}. Restore the file.'
-            ) from error
-        if labels.ndim != 2:
-            raise ValueError(
-                f'{path} has shape {labels.shape}: expected one channel with '
-                'a label for each pixel.'
-            )
-        return labels.astype(np.int32)
+        return osp.join(self.seg_prefix, stem + self.seg_suffix)
 
     def __repr__(self) -> str:
         return (
