@@ -4,11 +4,24 @@ import argparse
 import contextlib
 import os
 import os.path as osp
+import re
 import sys
+import traceback
 from collections.abc import Iterator
+
+from _overrides import LOADERS, check_overrides
 
 # As in projects.oneformer.tasks, whose import would delay --help by seconds.
 TASKS = ('panoptic', 'instance', 'semantic')
+# What constructors raise at an option that they do not accept.
+BUILD_ERRORS = (
+    AssertionError,
+    ImportError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +74,44 @@ def load_config(path: str, overrides: dict):
             f'Config {path} does not exist. The configs are in configs/, for '
             'example configs/oneformer_swin-l_coco.py.'
         )
-    config = Config.fromfile(path)
-    config.merge_from_dict(overrides)
+    try:
+        config = Config.fromfile(path)
+    except Exception as error:  # a program, which may raise anything
+        if isinstance(error.__cause__, ImportError):
+            error = error.__cause__  # our own, of custom_imports
+        if not isinstance(error, ImportError) and _raised_by_us(error):
+            raise
+        sys.exit(f'Config {path} cannot be read: {_one_line(error)}')
+    override(config, overrides)
     return config
+
+
+def override(config, overrides: dict) -> None:
+    """Apply ``--cfg-options``, all of which must have an effect."""
+    check_overrides(config, overrides)
+    config.merge_from_dict(overrides)
+
+
+def check_numbers(config) -> None:
+    """Refuse numbers that mmengine or PyTorch reject without their names."""
+    least = {'train_cfg.max_iters': 1, 'train_cfg.val_interval': 1}
+    for name in LOADERS:
+        least |= {f'{name}.batch_size': 1, f'{name}.num_workers': 0}
+    for key, lowest in least.items():
+        part, _, option = key.partition('.')
+        value = (config.get(part) or {}).get(option, lowest)
+        if type(value) is not int or value < lowest:
+            sys.exit(
+                f'Expected {key} to be a whole number of {lowest} or more, '
+                f'got {value!r}.'
+            )
+    for name in LOADERS:
+        loader = config.get(name) or {}
+        if loader.get('persistent_workers') and not loader.get('num_workers'):
+            sys.exit(
+                f'{name} has persistent_workers=True and num_workers=0: set '
+                f'{name}.persistent_workers=False, too.'
+            )
 
 
 def build_runner(config, args: argparse.Namespace):
@@ -72,6 +120,7 @@ def build_runner(config, args: argparse.Namespace):
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    check_numbers(config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config.launcher = args.launcher
     if args.work_dir is not None:
@@ -98,13 +147,63 @@ def build_runner(config, args: argparse.Namespace):
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End with the message alone where a checkpoint cannot be used."""
-    from projects.oneformer.weights import CheckpointError
+    """End with the message alone where a user can correct an error.
 
+    These are the ``UserError`` of the package, and what mmengine, mmdet and
+    PyTorch raise while they build something from the config. Any other
+    exception is a fault of ours and keeps its traceback.
+    """
     try:
         yield
-    except CheckpointError as error:
-        sys.exit(str(error))
+    except Exception as error:
+        package = sys.modules.get('projects.oneformer.errors')
+        if package and isinstance(error, package.UserError):
+            sys.exit(_one_line(error))
+        if _is_of_config(error):
+            sys.exit(f'The config cannot be used: {_one_line(error)}')
+        raise
+
+
+def _is_of_config(error: Exception) -> bool:
+    """Whether an error was raised while mmengine built what a config says.
+
+    Missing keys and assertions in our own code are faults of ours even then.
+    """
+    builder = sys.modules.get('mmengine.registry.build_functions')
+    if builder is None or not isinstance(error, BUILD_ERRORS):
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    if not any(frame.filename == builder.__file__ for frame in frames):
+        return False
+    return isinstance(error, (ImportError, OSError, ValueError)) or (
+        not _raised_by_us(error)
+    )
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether the innermost frame of an error is in our package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    package = sys.modules.get('projects.oneformer')
+    return bool(
+        frames
+        and package
+        and frames[-1].filename.startswith(osp.dirname(package.__file__))
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    """Return the message of an error in one line."""
+    # PyTorch repeats the traceback of a loader process in the message.
+    text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+    if 'Original Traceback' in text:
+        text = re.split(r'\n[\w.]+(?:Error|Exception): ', text)[-1]
+    text = ' '.join(text.split())
+    ours = type(error).__module__.startswith('projects.oneformer')
+    if ours or (
+        isinstance(error, (OSError, ValueError)) and _raised_by_us(error)
+    ):
+        return text
+    return f'{type(error).__name__}: {text}'
 
 
 def finish() -> None:

@@ -75,8 +75,7 @@ def main() -> None:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
     runner = build_runner(config, args)
-    with one_line_errors():
-        runner.train()
+    runner.train()
     finish()
 
 
@@ -116,4 +115,5 @@ def use_what_there_is(config) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -8,6 +8,7 @@ from mmdet.datasets import BaseDetDataset
 from mmengine.fileio import get
 from mmengine.logging import print_log
 
+from ..errors import user_errors
 from ..metainfo import check_classes, class_list, repeated_names
 from ..tasks import TASKS
 from ..visualization import class_colors
@@ -83,6 +84,15 @@ class SegmentsDataset(BaseDetDataset):
         self._skipped_in_a_row = 0
         self._unlabelled: tuple[int, ...] = ()
         super().__init__(*args, **kwargs)
+
+    def full_init(self) -> None:
+        """Read the annotation.
+
+        Raises:
+            UserError: If it cannot be used.
+        """
+        with user_errors():
+            super().full_init()
 
     def _join_prefix(self) -> None:
         """Find files in ``data_root`` where ``data_prefix`` says nothing."""
@@ -261,7 +271,8 @@ class SegmentsDataset(BaseDetDataset):
             ValueError: If the annotation of the image is wrong.
         """
         try:
-            sample = self.run_pipeline(idx)
+            with user_errors():
+                sample = self.run_pipeline(idx)
         except (OSError, ValueError) as error:
             self._skipped_in_a_row += 1
             if (

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from mmengine.fileio import load
 
+from ..errors import InputError
+
 
 def check_outputs(outfile_prefix: str | None, format_only: bool) -> None:
     """Check the two options of a metric that write files.
@@ -17,7 +19,7 @@ def check_outputs(outfile_prefix: str | None, format_only: bool) -> None:
         ValueError: If only files are to be written, but without a name.
     """
     if format_only and not outfile_prefix:
-        raise ValueError(
+        raise InputError(
             'format_only needs outfile_prefix: the beginning of the paths '
             "of the result files, as in 'work_dirs/results/coco'."
         )
@@ -43,7 +45,7 @@ def category_ids(path: str, classes: Sequence[str]) -> list[int]:
         category['name']: category['id'] for category in content['categories']
     }
     if missing := [name for name in classes if name not in ids]:
-        raise ValueError(
+        raise InputError(
             f'{path} has no categories {missing}; it has {list(ids)}.'
         )
     return [ids[name] for name in classes]

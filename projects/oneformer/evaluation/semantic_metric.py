@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from terminaltables import AsciiTable
 from torch import Tensor
 
+from ..errors import InputError
 from ..tasks import IGNORE_INDEX
 from .result_files import check_outputs, image_name, write_png
 from .samples import check_result, check_sizes, check_truth
@@ -67,7 +68,7 @@ class SemanticIoU(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if average not in AVERAGES:
-            raise ValueError(
+            raise InputError(
                 f'Expected average to be one of {AVERAGES}, got {average!r}.'
             )
         check_outputs(outfile_prefix, format_only)
@@ -120,7 +121,7 @@ class SemanticIoU(BaseMetric):
                 self.ignore_index,
             )
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 f'Image {sample.get("img_path")}: {error}'
             ) from error
 
@@ -187,7 +188,7 @@ def count_confusion(
     truth = truth.where(counted, truth.new_tensor(0))
     lowest, highest = (int(label) for label in truth.aminmax())
     if lowest < 0 or highest >= num_classes:
-        raise ValueError(
+        raise InputError(
             f'the semantic ground truth has labels from {lowest} to '
             f'{highest}: expected 0 to {num_classes - 1}, or {ignore_index} '
             'for what does not count.'

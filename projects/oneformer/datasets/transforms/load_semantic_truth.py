@@ -4,17 +4,17 @@ import io
 import os.path as osp
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 from PIL import Image, UnidentifiedImageError
 
 from ...tasks import IGNORE_INDEX
+from .annotation_transform import AnnotationTransform
 from .eval_targets import check_number
 
 
 @TRANSFORMS.register_module()
-class LoadSemanticTruth(BaseTransform):
+class LoadSemanticTruth(AnnotationTransform):
     """Take the semantic ground truth from a PNG with one label per pixel.
 
     For data sets whose semantic annotation is not that of their panoptic
@@ -67,7 +67,7 @@ class LoadSemanticTruth(BaseTransform):
         self.reduce_zero_label = reduce_zero_label
         self.backend_args = backend_args
 
-    def transform(self, results: dict) -> dict:
+    def transform_annotation(self, results: dict) -> dict:
         """Add the label map to ``results``."""
         check_number(type(self).__name__, results['classes'])
         path = self.path_of(results['img_path'])
