@@ -57,6 +57,52 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """Return an argument that has to be a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f'expected a whole number of 1 or more, got {text!r}'
+        )
+    return int(text)
+
+
+def not_negative(text: str) -> int:
+    """Return an argument that has to be a whole number of 0 or more."""
+    return 0 if text == '0' else positive(text)
+
+
+def score(text: str) -> float:
+    """Return an argument that has to be a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float('nan')
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(
+            f'expected a number from 0 to 1, got {text!r}'
+        )
+    return value
+
+
+def device(text: str) -> str:
+    """Return an argument that has to name a device of this machine."""
+    import torch
+
+    try:
+        kind, index = torch.device(text).type, torch.device(text).index or 0
+    except RuntimeError:
+        kind, index = '', 0
+    if kind == 'cuda' and index >= torch.cuda.device_count():
+        raise argparse.ArgumentTypeError(
+            f'PyTorch finds {torch.cuda.device_count()} GPUs, got {text!r}'
+        )
+    if kind not in ('cpu', 'cuda'):
+        raise argparse.ArgumentTypeError(
+            f"expected 'cpu', 'cuda' or 'cuda:N', got {text!r}"
+        )
+    return text
+
+
 def find_project() -> None:
     """Let the tools of a checkout find its modules without installation."""
     root = osp.dirname(osp.dirname(osp.abspath(__file__)))

@@ -34,6 +34,7 @@ PASSED_ON = {
     'model.test_cfg',
     'model.train_cfg',
     'optim_wrapper.clip_grad',
+    'optim_wrapper.paramwise_cfg',
     'randomness',
 }
 
@@ -50,7 +51,7 @@ def check_overrides(config: Mapping, overrides: Mapping[str, Any]) -> None:
     """
     for key in overrides:
         check_top(config, key)
-        check_path(config, key, overrides)
+        check_path(config, key)
 
 
 def check_top(config: Mapping, key: str) -> None:
@@ -62,7 +63,7 @@ def check_top(config: Mapping, key: str) -> None:
     if top not in config:
         sys.exit(
             f'--cfg-options {key}: the config has no {top!r}'
-            f'{_suggestion(key, [*config, *known])}.'
+            f'{_suggestion(top, [*config, *known])}'
         )
     last = key.rpartition('.')[2]
     places = [path for path in _paths(config, known) if _ends_in(path, last)]
@@ -75,9 +76,7 @@ def check_top(config: Mapping, key: str) -> None:
     )
 
 
-def check_path(
-    config: Mapping, key: str, overrides: Mapping[str, Any]
-) -> None:
+def check_path(config: Mapping, key: str) -> None:
     """Refuse a key that the config lacks, where nothing would read it."""
     node: Any = config
     parts = key.split('.')
@@ -93,11 +92,11 @@ def check_path(
             node = node[int(part)]
         elif isinstance(node, Mapping):
             if part not in node:
-                if i == 0 or takes_options(node, path, part, overrides):
+                if i == 0 or takes_options(node, path, part):
                     return
                 sys.exit(
                     f'--cfg-options {key}: {path} has no {part!r}'
-                    f'{_suggestion(part, list(node), path)}.'
+                    f'{_suggestion(part, list(node), path)}'
                 )
             node = node[part]
         elif node is None:  # an option that is switched off
@@ -109,13 +108,11 @@ def check_path(
             )
 
 
-def takes_options(
-    node: Mapping, path: str, option: str, overrides: Mapping[str, Any]
-) -> bool:
+def takes_options(node: Mapping, path: str, option: str) -> bool:
     """Whether a dict may have options that the config does not give."""
     if path in LOADERS:
         return option in loader_keys()
-    return 'type' in node or f'{path}.type' in overrides or path in PASSED_ON
+    return 'type' in node or path in PASSED_ON
 
 
 def runner_keys() -> set[str]:
@@ -135,10 +132,11 @@ def loader_keys() -> set[str]:
 
 
 def _suggestion(key: str, known: list, path: str = '') -> str:
-    close = difflib.get_close_matches(key, map(str, known), n=1, cutoff=0.6)
-    if not close:
-        return f'; it has {", ".join(sorted(map(str, known)))}' if path else ''
-    return f', did you mean {".".join(filter(None, [path, close[0]]))}?'
+    """Return how a message goes on: with the nearest key, if one is near."""
+    close = difflib.get_close_matches(key, map(str, known), n=1)
+    if close:
+        return f', did you mean {".".join(filter(None, [path, close[0]]))}?'
+    return f'; it has {", ".join(sorted(map(str, known)))}.' if path else '.'
 
 
 def _paths(config: Mapping, tops: set[str]) -> Iterator[str]:

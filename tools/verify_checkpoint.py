@@ -13,7 +13,10 @@ import io
 import sys
 from pathlib import Path
 
-from _cli import load_config
+from _cli import (
+    load_config,
+    one_line_errors,
+)
 
 CONFIG = 'configs/oneformer_swin-t_ade20k.py'
 WEIGHTS = (
@@ -137,4 +140,5 @@ def compare(computed: dict) -> bool:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -3,6 +3,7 @@
 import logging
 import os.path as osp
 import reprlib
+from collections.abc import Mapping, Sequence
 
 from mmdet.datasets import BaseDetDataset
 from mmengine.fileio import get
@@ -84,6 +85,17 @@ class SegmentsDataset(BaseDetDataset):
         self._skipped_in_a_row = 0
         self._unlabelled: tuple[int, ...] = ()
         super().__init__(*args, **kwargs)
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
+        """Read ``metainfo``, with colors for its classes.
+
+        mmdet's inferencers ask a dataset for them before it is read.
+        """
+        metainfo = super()._load_metainfo(metainfo)
+        if metainfo.get('classes'):
+            metainfo.setdefault('palette', palette(metainfo['classes']))
+        return metainfo
 
     def full_init(self) -> None:
         """Read the annotation.
@@ -181,9 +193,7 @@ class SegmentsDataset(BaseDetDataset):
                 )
             thing_classes = tuple(name for name in things if name in classes)
         # OpenMMLab's visualizer needs one.
-        self._metainfo.setdefault(
-            'palette', list(map(tuple, class_colors(len(classes)).tolist()))
-        )
+        self._metainfo.setdefault('palette', palette(classes))
         self._metainfo.update(
             classes=classes,
             thing_classes=thing_classes,
@@ -326,3 +336,8 @@ class SegmentsDataset(BaseDetDataset):
             unlabelled_classes=self._unlabelled,
             void=self.void,
         )
+
+
+def palette(classes: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return an RGB color for each class."""
+    return list(map(tuple, class_colors(len(classes)).tolist()))
