@@ -1,6 +1,5 @@
 """``--cfg-options`` without effect are refused, the others are applied."""
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope='module')
-def read() -> Config:
-    return Config.fromfile(ROOT / 'configs' / 'oneformer_r18_demo.py')
-
-
-@pytest.fixture
-def config(read) -> Config:
-    return copy.deepcopy(read)
+def config() -> dict:
+    path = ROOT / 'configs' / 'oneformer_r18_demo.py'
+    return Config.fromfile(path).to_dict()
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def load_config(path: str, overrides: dict):
 
 def override(config, overrides: dict) -> None:
     """Apply ``--cfg-options``, all of which must have an effect."""
-    check_overrides(config, overrides)
+    check_overrides(config.to_dict(), overrides)
     config.merge_from_dict(overrides)
 
 
