@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from projects.oneformer.errors import InputError
 from tools.misc.make_demo_data import make_demo_data
@@ -34,6 +35,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp('weights') / 'model.pth'
+    init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(CONFIG).model)
     torch.save(dict(state_dict=model.state_dict()), path)
     return path
@@ -88,7 +90,7 @@ def end_of(cli, data, monkeypatch, tmp_path):
         ({'model.depth': 3}, "unexpected keyword argument 'depth'"),
         (
             {'model.panoptic_head.num_queries': 2},
-            'The config cannot be used: Expected ',
+            'The config cannot be used: num_context=4 leaves no text slot',
         ),
         (
             {'train_dataloader.dataset.data_root': 'nowhere'},
@@ -160,7 +162,7 @@ def test_evaluation_names_a_metric_that_has_no_result(end_of, weights):
     end = end_of(
         'test', CONFIG, weights, **{'model.test_cfg.tasks': '[semantic]'}
     )
-    assert "add 'panoptic' to test_cfg.tasks of the model" in end
+    assert "add 'panoptic' to model.test_cfg.tasks" in end
     assert '\n' not in end
 
 
