@@ -92,10 +92,10 @@ class SegmentsDataset(BaseDetDataset):
 
         mmdet's inferencers ask a dataset for them before it is read.
         """
-        metainfo = super()._load_metainfo(metainfo)
-        if metainfo.get('classes'):
-            metainfo.setdefault('palette', palette(metainfo['classes']))
-        return metainfo
+        read = super()._load_metainfo(metainfo)
+        if read.get('classes'):
+            read.setdefault('palette', palette(read['classes']))
+        return read
 
     def full_init(self) -> None:
         """Read the annotation.
