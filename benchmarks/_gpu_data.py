@@ -85,12 +85,13 @@ def evaluation(meter: Meter) -> None:
     """Images from files to three scores, with OpenMMLab's runner, once."""
     from mmengine.runner import Runner
 
+    from projects.oneformer.inferencer import inference_model
+
     count = 4 if meter.tiny else 50
     with tempfile.TemporaryDirectory() as folder:
         config = drawn_config(Path(folder), count)
         config.work_dir = f'{folder}/work'
-        config.model.backbone.init_cfg = None
-        config.model.train_cfg = None
+        config.model = inference_model(config.model)
         config.test_dataloader.update(num_workers=1 if meter.tiny else 8)
         if meter.tiny:
             shrink(config)

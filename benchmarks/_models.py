@@ -22,6 +22,7 @@ from mmdet.utils import register_all_modules  # noqa: E402
 from mmengine import Config, ConfigDict  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 
+from projects.oneformer.inferencer import inference_model  # noqa: E402
 from projects.oneformer.weights import from_huggingface  # noqa: E402
 from projects.oneformer.text import (  # noqa: E402
     CLIPTokenizer,
@@ -82,9 +83,7 @@ def our_config(name: str, training: bool, num_queries: int) -> ConfigDict:
     cfg.panoptic_head.num_queries = num_queries
     classes = [f'class {i}' for i in range(NUM_CLASSES)]
     cfg.metainfo = dict(classes=classes, thing_classes=classes[:NUM_THINGS])
-    if not training:
-        cfg.train_cfg = None
-    return cfg
+    return cfg if training else inference_model(cfg)
 
 
 def make_peer(

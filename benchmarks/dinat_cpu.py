@@ -25,13 +25,13 @@ def build(whole_model: bool) -> nn.Module:
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
 
+    from projects.oneformer.inferencer import inference_model
+
     register_all_modules()
     brick = ROOT / 'configs' / '_base_' / 'models' / 'oneformer_dinat-l.py'
-    cfg = Config.fromfile(brick).model
-    cfg.backbone.init_cfg = None
+    cfg = inference_model(Config.fromfile(brick).model)
     if not whole_model:
         return MODELS.build(cfg.backbone)
-    cfg.train_cfg = None
     cfg.metainfo = dict(
         classes=[str(i) for i in range(133)],
         thing_classes=[str(i) for i in range(80)],

@@ -10,7 +10,8 @@ ROOT = 'projects.oneformer'
 # From the lowest layer to the highest. A module belongs to the longest name
 # that it begins with; modules of one layer may import one another.
 LAYERS = (
-    ('version', 'compat', 'optional', 'tasks', 'run_lengths', 'images'),
+    ('version', 'compat', 'errors', 'shipped_configs'),
+    ('optional', 'tasks', 'run_lengths', 'images'),
     ('mmcv_ops', 'registry', 'text', 'metainfo', 'visualization'),
     ('weights', 'checkpoint'),
     ('models.layers',),

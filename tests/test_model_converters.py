@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import TRANSFORMS
 from mmengine.config import Config
 from PIL import Image
 
@@ -28,10 +29,11 @@ TOOL = ROOT / 'tools' / 'model_converters' / 'convert_checkpoint.py'
 SCALE = (160, 64)
 
 
-def tiny_config(training: bool = True) -> Config:
+def tiny_config(training: bool = True, **resize) -> Config:
     """Return a config with what the conversion reads of one."""
     pipeline = [dict(type='LoadImageFromFile')]
-    pipeline.append(dict(type='Resize', scale=SCALE, keep_ratio=True))
+    resize = dict(scale=SCALE, keep_ratio=True) | resize
+    pipeline.append(dict(resize, type='Resize'))
     return Config(
         dict(
             model=tiny_model(training),
@@ -73,11 +75,11 @@ def test_transformers_computes_our_logits_from_our_folder(
     # What it keeps for training is not in files for inference.
     assert all(n.startswith('criterion') for n in loading['missing_keys'])
     assert not loading['unexpected_keys'] and not loading['mismatched_keys']
-    pictures = images(1, 64, 96, seed=2)
+    pixels = images(1, 64, 96, seed=2)
     ids = CLIPTokenizer()([task_sentence('semantic')]).float()
-    theirs = network.eval()(pictures, ids)
+    theirs = network.eval()(pixels, ids)
     cls_scores, mask_preds = ours.panoptic_head(
-        ours.extract_feat(pictures), ['semantic']
+        ours.extract_feat(pixels), ['semantic']
     )
     torch.testing.assert_close(
         cls_scores[-1], theirs.class_queries_logits, atol=1.5e-4, rtol=0
@@ -91,13 +93,11 @@ def test_the_processor_loads_and_prepares_what_our_pipeline_does(
     folder, transformers
 ):
     processor = transformers.OneFormerProcessor.from_pretrained(folder)
-    picture = np.random.randint(0, 256, (32, 50, 3), dtype=np.uint8)
-    inputs = processor(
-        images=Image.fromarray(picture), task_inputs=['panoptic']
-    )
+    image = np.random.randint(0, 256, (32, 50, 3), dtype=np.uint8)
+    inputs = processor(images=Image.fromarray(image), task_inputs=['panoptic'])
     pixels = torch.as_tensor(np.array(inputs['pixel_values'][0]))
     assert pixels.shape == (3, 64, 100)
-    resized = Image.fromarray(picture).resize(
+    resized = Image.fromarray(image).resize(
         (100, 64), Image.Resampling.BILINEAR
     )
     expected = torch.tensor(np.array(resized)).permute(2, 0, 1).float()
@@ -118,6 +118,39 @@ def test_the_processor_loads_and_prepares_what_our_pipeline_does(
     assert metadata['class_names'] == list(METAINFO['classes'])
     assert metadata['thing_ids'] == [1, 3, 4]
     assert processor.image_processor.num_text == 16  # 20 queries, 4 context
+
+
+@pytest.mark.parametrize(
+    ('resize', 'image_size', 'expected'),
+    [
+        (dict(scale=(512, 512), keep_ratio=False), (30, 50), (512, 512)),
+        (dict(scale=(96, 64), keep_ratio=False), (30, 50), (64, 96)),
+        (dict(scale=64, keep_ratio=False), (30, 50), (64, 64)),
+        # The long side is 128, the short one its half, as in the image.
+        (dict(scale=(128, 128)), (20, 40), (64, 128)),
+        (dict(scale=(128, 128)), (40, 20), (128, 64)),
+    ],
+)
+def test_square_and_fixed_test_sizes_are_those_of_the_processor(
+    ours, transformers, tmp_path, resize, image_size, expected
+):
+    config = tiny_config(**resize)
+    save_huggingface_folder(config, ours.state_dict(), tmp_path / 'folder')
+    processor = transformers.OneFormerProcessor.from_pretrained(
+        tmp_path / 'folder'
+    )
+    image = np.random.randint(0, 256, (*image_size, 3), dtype=np.uint8)
+    inputs = processor(images=Image.fromarray(image), task_inputs=['semantic'])
+    assert np.shape(inputs['pixel_values'][0])[1:] == expected
+    step = TRANSFORMS.build(config.test_dataloader.dataset.pipeline[1])
+    assert step(dict(img=image))['img'].shape[:2] == expected
+
+
+def test_a_pipeline_that_does_not_resize_is_not_exported(ours, tmp_path):
+    config = tiny_config()
+    config.test_dataloader.dataset.pipeline.pop()
+    with pytest.raises(ValueError, match='Expected a Resize with a scale'):
+        save_huggingface_folder(config, ours.state_dict(), tmp_path / 'new')
 
 
 def test_the_folder_comes_back_as_the_same_weights(folder, ours):
@@ -262,8 +295,8 @@ def test_verifying_compares_with_what_transformers_computes(
         folder
     ).eval()
     monkeypatch.setattr(verify, 'SIZE', (70, 86))
-    picture = np.random.randint(0, 256, (6, 8, 3), dtype=np.uint8)
-    Image.fromarray(picture).save(tmp_path / 'a.png')
+    image = np.random.randint(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / 'a.png')
     model = build_model(tiny_model(False))
     pixels = verify.read_image(
         str(tmp_path / 'a.png'), model.data_preprocessor

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from projects.oneformer import compat, doctor
+from projects.oneformer import compat, config_path, doctor
 from projects.oneformer.version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -151,6 +151,53 @@ def test_the_tools_of_the_wheel_find_what_they_share(
         text=True,
     )
     assert message in result.stderr
+
+
+OTHER_PROJECT = """
+_base_ = __import__('projects.oneformer').oneformer.config_path(
+    'oneformer_swin-t_coco.py'
+)
+train_dataloader = dict(batch_size=4)
+pack_test = dict(_base_.pack_test, meta_keys=('img_path',))
+"""
+
+
+def test_a_config_of_another_project_inherits_from_the_installed_package(
+    wheel, tmp_path
+):
+    site = tmp_path / 'site-packages'
+    zipfile.ZipFile(wheel).extractall(site)
+    project = tmp_path / 'project' / 'configs'
+    project.mkdir(parents=True)
+    (project / 'mine.py').write_text(OTHER_PROJECT)
+    code = (
+        'from mmengine.config import Config\n'
+        "config = Config.fromfile('configs/mine.py')\n"
+        'import projects.oneformer\n'
+        'print(projects.oneformer.__file__)\n'
+        'print(config.train_dataloader.batch_size)\n'
+        'print(config.model.panoptic_head.num_queries)\n'
+        'print(config.pack_test.meta_keys)'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=project.parent,
+        env=dict(os.environ, PYTHONPATH=str(site)),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.splitlines()[-4:] == [
+        str(site / 'projects' / 'oneformer' / '__init__.py'),
+        '4',
+        '150',
+        "('img_path',)",
+    ]
+
+
+def test_a_config_that_is_not_shipped_is_named_with_similar_ones():
+    with pytest.raises(FileNotFoundError, match='oneformer_swin-t_coco.py'):
+        config_path('oneformer_swin_t_coco.py')
 
 
 def constraints(stack: str) -> dict[str, str]:

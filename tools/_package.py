@@ -14,6 +14,8 @@ from types import ModuleType
 TOOLS = Path(__file__).resolve().parent
 # In a checkout, and installed as projects/oneformer/.mim/tools.
 PLACES = (TOOLS.parent / 'projects' / 'oneformer', TOOLS.parents[1])
+# Where they find one another: as modules of this one.
+__path__ = [str(place) for place in PLACES]
 
 
 def _load(path: str) -> ModuleType:

@@ -15,7 +15,13 @@ import time
 import warnings
 from pathlib import Path
 
-from _cli import add_config_options, load_config
+from _cli import (
+    add_config_options,
+    check_numbers,
+    load_config,
+    one_line_errors,
+    override,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'configs' / 'oneformer_r18_demo.py'
@@ -123,7 +129,8 @@ def prepare(data: Path, work_dir: Path, overrides: dict):
     )
     for loader in ('train', 'val', 'test'):
         config[f'{loader}_dataloader'].dataset.data_root = str(data)
-    config.merge_from_dict(overrides)
+    override(config, overrides)
+    check_numbers(config)
     return config
 
 
@@ -241,4 +248,5 @@ def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

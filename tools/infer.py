@@ -11,7 +11,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from _cli import TASKS, add_config_options, load_config
+from _cli import (
+    TASKS,
+    add_config_options,
+    device,
+    load_config,
+    not_negative,
+    one_line_errors,
+    positive,
+    score,
+)
 
 MAX_NAMES = 20  # of failed images in the last line
 
@@ -42,14 +51,16 @@ def parse_args() -> argparse.Namespace:
         'results of an image of the same path (default: outputs)',
     )
     parser.add_argument(
-        '--device', help='cpu, cuda, cuda:1, ...; by default a GPU if present'
+        '--device',
+        type=device,
+        help='cpu, cuda, cuda:1, ...; by default a GPU if present',
     )
     parser.add_argument(
-        '--batch-size', type=int, default=1, help='images at a time'
+        '--batch-size', type=positive, default=1, help='images at a time'
     )
     parser.add_argument(
         '--score-thr',
-        type=float,
+        type=score,
         default=0.3,
         help='leave out instances with a lower score',
     )
@@ -61,13 +72,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--tile',
-        type=int,
+        type=positive,
         metavar='SIZE',
         help='cut large images into tiles of this height and width',
     )
     parser.add_argument(
         '--overlap',
-        type=int,
+        type=not_negative,
         metavar='PIXELS',
         help='overlap of neighbouring tiles, by default a quarter of a tile',
     )
@@ -192,4 +203,5 @@ def list_images(arguments: list[str]) -> list[Path]:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -89,10 +89,10 @@ def main() -> None:
         runner.test_evaluator.metrics.append(
             DumpDetResults(out_file_path=args.out)
         )
-    with one_line_errors():
-        runner.test()
+    runner.test()
     finish()
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -79,7 +79,7 @@ def main() -> None:
     from projects.oneformer.engine import TrainingInterrupted
     from projects.oneformer.engine.work_dir import explained_disk_errors
 
-    with one_line_errors(), explained_disk_errors():
+    with explained_disk_errors():
         if args.resume:
             resume(config, args.resume)
         runner = build_runner(config, args)
@@ -153,4 +153,5 @@ def use_what_there_is(config) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

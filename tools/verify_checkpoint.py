@@ -12,7 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from _cli import load_config
+from _cli import (
+    load_config,
+    one_line_errors,
+)
 
 CONFIG = 'configs/oneformer_swin-t_ade20k.py'
 WEIGHTS = (
@@ -136,4 +139,5 @@ def compare(computed: dict) -> bool:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -1,6 +1,7 @@
-"""``python -m projects.oneformer``: commands about the installation."""
+"""``python -m projects.oneformer``: report, or run a script of mmdet."""
 
 import argparse
+import runpy
 import sys
 
 from .doctor import report
@@ -19,10 +20,25 @@ def main() -> int:
         help='check the installation: what will run, what is missing, and '
         'the command against it',
     )
-    if parser.parse_args().command is None:
+    script = commands.add_parser(
+        'run',
+        help='run a script of mmdet, such as its tools/test.py, also where '
+        'mmcv is installed without compiled operators',
+    )
+    script.add_argument('script', help='Python file')
+    script.add_argument(
+        'arguments', nargs=argparse.REMAINDER, help='of the script'
+    )
+    args = parser.parse_args()
+    if args.command is None:
         parser.print_help()
         return 0
-    return report()
+    if args.command == 'doctor':
+        return report()
+    # The package, already imported, stands in for the operators.
+    sys.argv = [args.script, *args.arguments]
+    runpy.run_path(args.script, run_name='__main__')
+    return 0
 
 
 if __name__ == '__main__':

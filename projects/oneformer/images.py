@@ -34,6 +34,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from .errors import FileError, MissingFileError
+
 #: Pixels of the largest image that is read by default, as in Pillow.
 MAX_PIXELS = 178_956_970
 ORIENTATION = 0x0112  # tag of EXIF
@@ -82,11 +84,11 @@ _HEADER = threading.Lock()
 _reported: set[str] = set()  # what a process warns of once
 
 
-class ImageError(OSError, ValueError):
+class ImageError(FileError, ValueError):
     """An image cannot be read; the message names it, and what to do."""
 
 
-class ImageNotFoundError(ImageError, FileNotFoundError):
+class ImageNotFoundError(ImageError, MissingFileError):
     """The file of an image does not exist."""
 
 

@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+from .errors import MissingPackageError
+
 
 def import_optional(name: str, user: str) -> ModuleType:
     """Import a module of a package that a model runs without.
@@ -12,13 +14,13 @@ def import_optional(name: str, user: str) -> ModuleType:
         user (str): What needs it, for the message.
 
     Raises:
-        ImportError: If the package is missing or broken.
+        MissingPackageError: If the package is missing or broken.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.partition('.')[0]
-        raise ImportError(
+        raise MissingPackageError(
             f'{user} need {package}, which cannot be imported ({error}): '
             f'pip install {package}'
         ) from error

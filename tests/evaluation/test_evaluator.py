@@ -2,18 +2,11 @@
 
 import pickle
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import DATASETS
-from mmdet.structures import DetDataSample
-from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData, PixelData
-from pycocotools import mask as coco_mask
 
 from projects.oneformer.engine.task_table_hook import task_table
 from projects.oneformer.evaluation import (
@@ -21,71 +14,7 @@ from projects.oneformer.evaluation import (
     PanopticQuality,
     SemanticIoU,
 )
-from tools.misc.make_demo_data import make_demo_data
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope='module')
-def config() -> Config:
-    init_default_scope('mmdet')
-    return Config.fromfile(ROOT / 'configs/_base_/datasets/coco_panoptic.py')
-
-
-@pytest.fixture(scope='module')
-def dataset(config, tmp_path_factory):
-    """Drawn pictures with crowds and void, by the test pipeline."""
-    folder = tmp_path_factory.mktemp('evaluator') / 'demo'
-    make_demo_data(folder, num_train=1, num_val=12, size=64, seed=4)
-    options = config.val_dataloader.dataset.copy()
-    del options['metainfo']
-    options.update(
-        data_root=str(folder),
-        ann_file='annotations/panoptic_val.json',
-        data_prefix=dict(img='val', seg='annotations/panoptic_val'),
-    )
-    return DATASETS.build(options)
-
-
-@pytest.fixture
-def samples(dataset) -> list[DetDataSample]:
-    samples = [dataset[index]['data_samples'] for index in range(12)]
-    segments = [s for sample in samples for s in sample.segments_info]
-    assert any(s['iscrowd'] for s in segments), 'the data set has a crowd'
-    assert any(
-        (sample.gt_sem_seg.sem_seg == 255).any() for sample in samples
-    ), 'the data set has void'
-    return samples
-
-
-def predict(sample: DetDataSample, num_classes: int) -> None:
-    """Add the results of a model that is right about everything."""
-    shape = sample.ori_shape
-    panoptic = torch.full(shape, num_classes, dtype=torch.int32)
-    semantic = torch.zeros(shape, dtype=torch.int64)
-    masks, labels = [], []
-    for number, segment in enumerate(sample.segments_info, 1):
-        mask = coco_mask.decode(segment['segmentation']).astype(bool)
-        mask = torch.from_numpy(mask)
-        semantic[mask] = segment['category']
-        if segment['iscrowd']:
-            continue
-        code = segment['category']
-        if segment['is_thing']:
-            code += 1000 * number
-            masks.append(mask)
-            labels.append(segment['category'])
-        panoptic[mask] = code
-    sample.pred_panoptic_seg = PixelData(sem_seg=panoptic[None])
-    sample.pred_panoptic_seg.set_metainfo(dict(ignore_index=num_classes))
-    sample.pred_sem_seg = PixelData(sem_seg=semantic[None])
-    sample.pred_sem_seg.set_metainfo(dict(ignore_index=255))
-    sample.pred_instances = InstanceData(
-        masks=torch.stack(masks),
-        labels=torch.tensor(labels),
-        scores=torch.linspace(0.9, 0.5, len(masks)),
-        bboxes=torch.zeros(len(masks), 4),
-    )
+from tests.evaluation.perfect_results import predict
 
 
 def evaluate(config, dataset, samples) -> dict[str, float]:
@@ -116,7 +45,7 @@ def test_a_perfect_model_has_100_in_all_three(config, dataset, samples):
     assert task_table(metrics).count('100.0') == 5
 
 
-def test_pictures_may_have_text_as_id(config, dataset, samples):
+def test_images_may_have_text_as_id(config, dataset, samples):
     for number, sample in enumerate(samples):
         predict(sample, len(dataset.metainfo['classes']))
         name = f'ADE_val_{number:08d}'
@@ -214,17 +143,15 @@ def test_two_processes_find_what_one_finds(dataset, samples):
             metric.process({}, [sample])
         expected = metric.evaluate(len(samples))
         assert 0 < list(expected.values())[0] < 100
-        # What mmengine does: pictures by turns, those at the end doubled.
+        # What mmengine does: images by turns, those at the end doubled.
         gathered = [pickle.loads(pickle.dumps(own.results)) for own in half]
-        pictures = [
-            own for pair in zip(*gathered, strict=True) for own in pair
-        ]
-        pictures = [*pictures, pictures[0]][: len(samples)]
-        found = metric.compute_metrics(pictures)
+        images = [own for pair in zip(*gathered, strict=True) for own in pair]
+        images = [*images, images[0]][: len(samples)]
+        found = metric.compute_metrics(images)
         assert list(expected.values()) == list(found.values())
 
 
-def test_nothing_of_the_size_of_a_picture_is_kept(dataset, samples):
+def test_nothing_of_the_size_of_a_image_is_kept(dataset, samples):
     predict(samples[0], len(dataset.metainfo['classes']))
     sample = samples[0].to_dict()
     pixels = sample['pred_sem_seg']['sem_seg'].numel()

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from _cli import TASKS, add_config_options, load_config  # noqa: E402
+from _cli import (  # noqa: E402
+    TASKS,
+    add_config_options,
+    load_config,
+    one_line_errors,
+    positive,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +64,7 @@ def parse_args() -> argparse.Namespace:
         help='folder for the sheets (default: outputs/browse)',
     )
     parser.add_argument(
-        '--num', type=int, default=8, help='images to draw (default: 8)'
+        '--num', type=positive, default=8, help='images to draw (default: 8)'
     )
     parser.add_argument(
         '--split',
@@ -86,8 +92,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw the sheets."""
     args = parse_args()
-    if args.num < 1:
-        sys.exit(f'Expected --num 1 or more, got {args.num}.')
     config = load_config(args.config, args.cfg_options)
     try:
         paths = draw_sheets(
@@ -416,4 +420,5 @@ def text_panel(lines: Sequence[tuple[str, str]]) -> 'np.ndarray':
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

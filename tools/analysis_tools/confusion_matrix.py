@@ -15,7 +15,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _cli import add_run_options, build_runner, finish, load_config
+from _cli import (
+    add_run_options,
+    build_runner,
+    finish,
+    load_config,
+    one_line_errors,
+    positive,
+)
 
 PICKLES = ('.pkl', '.pickle')
 
@@ -37,7 +44,7 @@ def parse_args() -> argparse.Namespace:
         'the work folder',
     )
     parser.add_argument(
-        '--top', type=int, default=10, help='confusions to print'
+        '--top', type=positive, default=10, help='confusions to print'
     )
     add_run_options(parser)
     return parser.parse_args()
@@ -219,4 +226,5 @@ def largest(confusion, classes: list[str], number: int) -> list[str]:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -19,7 +19,12 @@ HERE = osp.dirname(osp.abspath(__file__))
 sys.path[:0] = [HERE, osp.dirname(HERE)]
 
 from _cards import CARDS  # noqa: E402
-from _cli import add_config_options, load_config  # noqa: E402
+from _cli import (  # noqa: E402
+    add_config_options,
+    load_config,
+    one_line_errors,
+    positive,
+)
 
 # Parts of a card's peak that training reaches; rough, for lack of better.
 EFFICIENCY = dict(float32=0.5, half=0.25)
@@ -62,17 +67,19 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config')
     parser.add_argument(
-        '--batch-size', type=int, help='images per GPU; default: the config'
+        '--batch-size',
+        type=positive,
+        help='images per GPU; default: the config',
     )
     parser.add_argument(
         '--size',
-        type=int,
+        type=positive,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help='of the training images; default: found in the pipeline',
     )
     parser.add_argument(
-        '--objects', type=int, default=30, help='objects per image'
+        '--objects', type=positive, default=30, help='objects per image'
     )
     parser.add_argument(
         '--amp',
@@ -82,7 +89,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--card', choices=sorted(CARDS), help='for the time')
     parser.add_argument(
         '--crops',
-        type=int,
+        type=positive,
         nargs=2,
         default=[128, 256],
         metavar='SIDE',
@@ -371,4 +378,5 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

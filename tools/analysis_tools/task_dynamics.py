@@ -13,7 +13,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _cli import add_run_options, build_runner, finish, load_config
+from _cli import (
+    add_run_options,
+    build_runner,
+    finish,
+    load_config,
+    one_line_errors,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -146,4 +152,5 @@ def dynamics_table(metrics: dict[str, dict[str, float]]) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

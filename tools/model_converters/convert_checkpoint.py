@@ -17,7 +17,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _cli import add_config_options, find_project, load_config
+from _cli import (
+    add_config_options,
+    find_project,
+    load_config,
+    one_line_errors,
+)
 
 LAYOUTS = ('ours', 'reference', 'transformers')
 
@@ -126,4 +131,5 @@ def write(weights: dict, content: dict, target: Path) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

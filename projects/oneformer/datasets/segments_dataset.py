@@ -3,11 +3,13 @@
 import logging
 import os.path as osp
 import reprlib
+from collections.abc import Mapping, Sequence
 
 import cv2
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 
+from ..errors import user_errors
 from ..images import (
     DECODER_ERRORS,
     ImageError,
@@ -92,16 +94,31 @@ class SegmentsDataset(BaseDetDataset):
         self._unlabelled: tuple[int, ...] = ()
         super().__init__(*args, **kwargs)
 
+    @classmethod
+    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
+        """Read ``metainfo``, with colors for its classes.
+
+        mmdet's inferencers ask a dataset for them before it is read.
+        """
+        read = super()._load_metainfo(metainfo)
+        if read.get('classes'):
+            read.setdefault('palette', palette(read['classes']))
+        return read
+
     def full_init(self) -> None:
-        """Load the annotation.
+        """Read the annotation.
 
         If images to test share a name, in different folders, ``metainfo``
         lists these names as ``repeated_names``, in lower case, so that
         metrics name result files apart.
+
+        Raises:
+            UserError: If it cannot be used.
         """
         if self._fully_initialized:
             return
-        super().full_init()
+        with user_errors():
+            super().full_init()
         if self.test_mode and (
             repeated := repeated_names(
                 file_stem(self.get_data_info(idx)['img_path']).casefold()
@@ -187,9 +204,7 @@ class SegmentsDataset(BaseDetDataset):
                 )
             thing_classes = tuple(name for name in things if name in classes)
         # OpenMMLab's visualizer needs one.
-        self._metainfo.setdefault(
-            'palette', list(map(tuple, class_colors(len(classes)).tolist()))
-        )
+        self._metainfo.setdefault('palette', palette(classes))
         self._metainfo.update(
             classes=classes,
             thing_classes=thing_classes,
@@ -279,7 +294,8 @@ class SegmentsDataset(BaseDetDataset):
                 skipped.
         """
         try:
-            sample = self.run_pipeline(idx)
+            with user_errors():
+                sample = self.run_pipeline(idx)
         except (OSError, ValueError) as error:
             self._skipped_in_a_row += 1
             if (
@@ -325,6 +341,11 @@ class SegmentsDataset(BaseDetDataset):
             unlabelled_classes=self._unlabelled,
             void=self.void,
         )
+
+
+def palette(classes: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return an RGB color for each class."""
+    return list(map(tuple, class_colors(len(classes)).tolist()))
 
 
 def _name_error(error: Exception, path: str) -> Exception:

@@ -13,6 +13,7 @@ from ..datasets.segments_dataset import SegmentsDataset
 from ..datasets.transforms.load_segments import LoadSemanticSegments
 from ..datasets.transforms.sample_task import SampleTask
 from ..datasets.transforms.task_texts import TaskTexts
+from ..errors import InputError
 from ..metainfo import always_single
 from ..models import OneFormer
 from ..tasks import TASKS
@@ -143,7 +144,7 @@ def trained_tasks(dataset) -> tuple[str, ...]:
 def check_tasks(dataset: SegmentsDataset) -> None:
     """Raise an error for a training set without any task to draw."""
     if not drawn_tasks(dataset):
-        raise ValueError(
+        raise InputError(
             f'The annotation {dataset.source} supervises {dataset.tasks}, and '
             'none of these has a probability in SampleTask: change its probs, '
             'or leave this dataset out.'
@@ -167,7 +168,7 @@ def check_classes(
         )
     else:
         differ = f'the order differs: {expected[:3]} and {found[:3]} first'
-    raise ValueError(
+    raise InputError(
         f'The classes of {where} are not those of the model: {differ}. Give '
         'both the same metainfo: metainfo = dict(classes=..., '
         'thing_classes=...), then model = dict(metainfo=metainfo) and '
@@ -195,7 +196,7 @@ def check_metrics(
             continue
         name = f'{type(metric).__name__} of {split}_evaluator'
         if task not in tasks:
-            raise ValueError(
+            raise InputError(
                 f'{name} measures the {task} task, which the model does not '
                 f"solve: add '{task}' to model.test_cfg.tasks, which is "
                 f'{list(tasks)}, or remove the metric.'
@@ -204,7 +205,7 @@ def check_metrics(
             metric, 'ann_file', None
         )
         if task not in dataset.tasks and not has_own_truth:
-            raise ValueError(
+            raise InputError(
                 f'{name} needs ground truth of the {task} task, but '
                 f'{dataset.source} is {dataset.annotation} annotation: '
                 f'remove the metric, e. g. {split}_evaluator = [metric for '

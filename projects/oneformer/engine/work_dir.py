@@ -1,7 +1,6 @@
 """The folder that a training writes to: one training, whole checkpoints."""
 
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -19,6 +18,13 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _LOCK = '.lock'
 # The disk is full, a quota or limit is used up, or writing is not allowed.
 _DISK_ERRORS = {
@@ -27,7 +33,7 @@ _DISK_ERRORS = {
 }
 
 
-class WorkDirError(RuntimeError):
+class WorkDirError(UserError, RuntimeError):
     """A training cannot use its folder; the message says why."""
 
 
@@ -68,6 +74,8 @@ def lock(folder: Path) -> IO[str]:
     """
     file = (folder / _LOCK).open('a+', encoding='utf-8')
     try:
+        if fcntl is None:
+            raise OSError('this system has no such locks')
         # Of the process alone: loader processes do not inherit it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:

@@ -18,6 +18,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from PIL import Image
 
+from ..errors import InputError, MissingFileError
 from ..optional import import_optional
 from ..run_lengths import coco_mask, encode_labels, encode_masks, rle_area
 from .instance_metric import format_table
@@ -87,7 +88,7 @@ class CityscapesMetric(BaseMetric):
         check_outputs(outfile_prefix, format_only)
         if not format_only:
             if seg_prefix is None:
-                raise ValueError(
+                raise InputError(
                     f'{type(self).__name__} needs seg_prefix, the folder of '
                     "the annotation, as in 'data/cityscapes/gtFine/val'."
                 )
@@ -118,7 +119,7 @@ class CityscapesMetric(BaseMetric):
         """
         classes = self.dataset_meta['classes']
         if unknown := [name for name in classes if name not in LABEL_IDS]:
-            raise ValueError(
+            raise InputError(
                 f'Cityscapes has no classes {unknown}; it has '
                 f'{list(LABEL_IDS)}.'
             )
@@ -137,7 +138,7 @@ class CityscapesMetric(BaseMetric):
         """
         name = image_name(sample)
         if not name.endswith(IMAGE_SUFFIX):
-            raise ValueError(
+            raise InputError(
                 f'Image {sample["img_path"]} is not named as in Cityscapes: '
                 f'expected <city>_<number>_<number>{IMAGE_SUFFIX}.png.'
             )
@@ -147,7 +148,7 @@ class CityscapesMetric(BaseMetric):
             self.seg_prefix, name.split('_')[0], f'{name}_gtFine_{kind}.png'
         )
         if not osp.isfile(path):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'{path}, the annotation of {sample["img_path"]}, does not '
                 f'exist: check seg_prefix of {type(self).__name__}.'
             )

@@ -13,6 +13,7 @@ from terminaltables import AsciiTable
 from ..datasets.annotation_files import read_json
 from ..datasets.coco_layout import is_box, is_size, require_coco
 from ..datasets.coco_masks import check_segmentation, to_rle
+from ..errors import InputError, user_errors
 from ..optional import import_optional
 from ..run_lengths import encode_masks, rle_area, rle_box
 from .result_files import category_ids, check_outputs, write_json
@@ -85,11 +86,11 @@ class InstanceAP(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.metrics = [metric] if isinstance(metric, str) else list(metric)
         if unknown := [m for m in self.metrics if m not in METRIC_NAMES]:
-            raise ValueError(
+            raise InputError(
                 f'Expected metric to be of {METRIC_NAMES}, got {unknown}.'
             )
         if category_key not in CATEGORY_KEYS:
-            raise ValueError(
+            raise InputError(
                 f'Expected category_key to be one of {CATEGORY_KEYS}, got '
                 f'{category_key!r}.'
             )
@@ -154,7 +155,7 @@ class InstanceAP(BaseMetric):
     def check_image(self, sample: dict) -> None:
         """Refuse an image that is not in the annotation file."""
         if sample['img_id'] not in self.annotations:
-            raise ValueError(
+            raise InputError(
                 f'{self.ann_file} has no image with the id '
                 f'{sample["img_id"]!r} ({sample.get("img_path")}): expected '
                 'those of the data set, it has '
@@ -239,12 +240,13 @@ def read_annotations(path: str, meta: dict, category_key: str) -> dict:
         FileNotFoundError: If the file does not exist.
         ValueError: If a thing is not among its categories.
     """
-    raw = read_json(
-        path,
-        'ann_file of InstanceAP, or leave it out to measure against the '
-        'instances of the panoptic annotation',
-    )
-    content, warning = require_coco(raw, 'instance', path)
+    with user_errors():
+        raw = read_json(
+            path,
+            'ann_file of InstanceAP, or leave it out to measure against the '
+            'instances of the panoptic annotation',
+        )
+        content, warning = require_coco(raw, 'instance', path)
     if warning:
         print_log(warning, logger='current', level=logging.WARNING)
     labels = labels_by_id(content.categories, path, meta, category_key)
@@ -258,7 +260,7 @@ def read_annotations(path: str, meta: dict, category_key: str) -> dict:
             size = sizes[own['image_id']]
             annotations[own['image_id']].append(read_truth(own, label, size))
         except (KeyError, ValueError) as error:
-            raise ValueError(
+            raise InputError(
                 f'{path} has an annotation (id {own["id"]!r}, image '
                 f'{own["image_id"]!r}) that cannot be used: '
                 + str(error if own['image_id'] in sizes else 'no such image')
@@ -296,7 +298,7 @@ def labels_by_id(
         if classes.index(name) not in known
     ]:
         names = [category['name'] for category in categories]
-        raise ValueError(
+        raise InputError(
             f'{path} has no categories {missing}, by their {category_key}; '
             f'its categories are {reprlib.repr(names)}. Where their ids are '
             "the labels, set category_key='label' of InstanceAP; where they "
@@ -327,7 +329,7 @@ def read_truth(annotation: dict, label: int, size: tuple[int, int]) -> dict:
     box = annotation.get('bbox')
     box = rle_box(shape) if box is None else box
     if not is_size(area) or not is_box(box):
-        raise ValueError(
+        raise InputError(
             f'area is {reprlib.repr(area)} and bbox {reprlib.repr(box)}, '
             'expected a number and four numbers'
         )

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from ..datasets.annotation_files import read_json
-
 from ..datasets.file_names import file_stem
+from ..errors import InputError
 
 
 def check_outputs(outfile_prefix: str | None, format_only: bool) -> None:
@@ -20,7 +20,7 @@ def check_outputs(outfile_prefix: str | None, format_only: bool) -> None:
         ValueError: If only files are to be written, but without a name.
     """
     if format_only and not outfile_prefix:
-        raise ValueError(
+        raise InputError(
             'format_only needs outfile_prefix: the beginning of the paths '
             "of the result files, as in 'work_dirs/results/coco'."
         )
@@ -70,7 +70,7 @@ def category_ids(path: str, classes: Sequence[str]) -> list[int]:
             "'name': check category_file of the metric."
         ) from error
     if missing := [name for name in classes if name not in ids]:
-        raise ValueError(
+        raise InputError(
             f'{path} has no categories {missing}; it has {list(ids)}.'
         )
     return [ids[name] for name in classes]

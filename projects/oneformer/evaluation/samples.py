@@ -1,5 +1,6 @@
 """What metrics ask of the data samples that they are handed."""
 
+from ..errors import InputError
 from ..tasks import RESULT_FIELDS
 
 
@@ -14,7 +15,7 @@ def check_result(sample: dict, task: str) -> None:
         ValueError: If it has not.
     """
     if RESULT_FIELDS[task] not in sample:
-        raise ValueError(
+        raise InputError(
             f'Image {sample.get("img_path")} has no {task} result: add '
             f"'{task}' to test_cfg.tasks of the model, or leave the {task} "
             'metric out of the evaluator.'
@@ -38,7 +39,7 @@ def check_truth(sample: dict, key: str) -> None:
             else 'put EvalTargets into the test pipeline, and '
             f'{key!r} into the meta_keys of PackDetInputs.'
         )
-        raise ValueError(
+        raise InputError(
             f'Image {sample.get("img_path")} has no {key!r} to compare '
             f'with: {advice}'
         )
@@ -51,7 +52,7 @@ def check_sizes(sample: dict, result: tuple, truth: tuple) -> None:
         ValueError: If they have not.
     """
     if tuple(result) != tuple(truth):
-        raise ValueError(
+        raise InputError(
             f'The result of image {sample.get("img_path")} is '
             f'{tuple(result)}, its ground truth {tuple(truth)} (height, '
             'width): expected both in the size of the original image. Put '

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from terminaltables import AsciiTable
 from torch import Tensor
 
+from ..errors import InputError
 from ..tasks import ignore_index as usual_ignore_index
 from .result_files import check_outputs, result_name, write_png
 from .samples import check_result, check_sizes, check_truth
@@ -68,7 +69,7 @@ class SemanticIoU(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if average not in AVERAGES:
-            raise ValueError(
+            raise InputError(
                 f'Expected average to be one of {AVERAGES}, got {average!r}.'
             )
         check_outputs(outfile_prefix, format_only)
@@ -123,7 +124,7 @@ class SemanticIoU(BaseMetric):
                 truth.to(predicted.device), predicted, num_classes, ignored
             )
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 f'Image {sample.get("img_path")}: {error}'
             ) from error
 
@@ -190,7 +191,7 @@ def count_confusion(
     truth = truth.where(counted, truth.new_tensor(0))
     lowest, highest = (int(label) for label in truth.aminmax())
     if lowest < 0 or highest >= num_classes:
-        raise ValueError(
+        raise InputError(
             f'the semantic ground truth has labels from {lowest} to '
             f'{highest}: expected 0 to {num_classes - 1}, or {ignore_index} '
             'for what does not count.'

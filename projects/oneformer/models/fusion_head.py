@@ -1,5 +1,6 @@
 """From queries to results: panoptic, instance and semantic."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -48,7 +49,8 @@ class OneFormerFusionHead(BaseModule):
         init_cfg (dict, optional): Initialization config.
 
     Raises:
-        ValueError: If ``max_per_image`` or ``block_size`` is below 1.
+        ValueError: If a threshold is not a finite number, or
+            ``max_per_image`` or ``block_size`` is below 1.
     """
 
     def __init__(
@@ -62,6 +64,13 @@ class OneFormerFusionHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        thresholds = dict(object_mask_thr=object_mask_thr, iou_thr=iou_thr)
+        for name, value in thresholds.items():
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(
+                    f'Expected {name} to be a number, such as 0.8, got '
+                    f'{value!r}.'
+                )
         if max_per_image is not None and max_per_image < 1:
             raise ValueError(
                 'Expected max_per_image of 1 or more, or None for as many as '

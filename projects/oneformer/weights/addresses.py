@@ -23,6 +23,7 @@ from mmengine.runner.checkpoint import (
     get_torchvision_models,
 )
 
+from ..errors import FileError
 from .reader import CheckpointError, read_checkpoint
 
 
@@ -55,7 +56,7 @@ def load_from_http(filename: str, map_location: Any = None) -> dict:
     """Download a checkpoint once, and read it as a local file.
 
     Raises:
-        OSError: If the address cannot be downloaded.
+        FileError: If the address cannot be downloaded.
         CheckpointError: If the file cannot be read.
     """
     target = cache_file(filename)
@@ -95,7 +96,7 @@ def _download(address: str, target: Path) -> None:
     try:
         torch.hub.download_url_to_file(address, str(target))
     except (OSError, HTTPException, ValueError) as error:
-        raise OSError(
+        raise FileError(
             f'{address} cannot be downloaded: {error}. Check the address and '
             'the network, or download the file elsewhere and give its path.'
         ) from error

@@ -163,13 +163,12 @@ def _setting(config: ConfigDict, name: str):
 def image_settings(config: Config, folder: Path) -> dict:
     """Return what ``OneFormerImageProcessor`` reads."""
     preprocessor = config.model.data_preprocessor
-    short, long = sorted(_test_scale(config))
     training = config.model.get('train_cfg')
     num_context = training.text_mapper.num_context if training else 16
     return dict(
         image_processor_type='OneFormerImageProcessor',
         processor_class='OneFormerProcessor',
-        size=dict(shortest_edge=short, longest_edge=long),
+        size=processor_size(config),
         image_mean=[value / 255 for value in preprocessor.mean],
         image_std=[value / 255 for value in preprocessor.std],
         ignore_index=255,
@@ -181,14 +180,31 @@ def image_settings(config: Config, folder: Path) -> dict:
     )
 
 
-def _test_scale(config: Config) -> tuple[int, int]:
+def processor_size(config: Config) -> dict[str, int]:
+    """Return the size of test images as ``OneFormerImageProcessor`` has it.
+
+    Our ``Resize`` rounds sides, the processor cuts off their fractions, so
+    that a side may be one pixel shorter there. The processor also refuses
+    equal limits of both sides; with a limit one pixel lower for the short
+    side only square images come out smaller, by that pixel.
+
+    Raises:
+        ValueError: If the test pipeline has no ``Resize`` to a size.
+    """
     for step in config.test_dataloader.dataset.pipeline:
-        if step.type == 'Resize':
-            return tuple(step.scale)
-    raise ValueError(
-        'Expected a Resize in the test pipeline of the config, which says '
-        'what size images are resized to.'
-    )
+        if step.type.rpartition('.')[-1] == 'Resize' and step.get('scale'):
+            break
+    else:
+        raise ValueError(
+            'Expected a Resize with a scale in the test pipeline of the '
+            'config, which says what size images are resized to.'
+        )
+    scale = step.scale
+    width, height = (scale, scale) if isinstance(scale, int) else scale
+    if not step.get('keep_ratio', False):
+        return dict(height=height, width=width)
+    short, long = sorted((width, height))
+    return dict(shortest_edge=min(short, long - 1), longest_edge=long)
 
 
 def class_info(metainfo: dict) -> dict[str, dict]:

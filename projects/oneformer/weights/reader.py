@@ -13,6 +13,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from ..errors import InputError
 from .layouts import layout_of
 from .torch_file import read_pickle, read_zip
 from .unpickler import UnsafeContentError
@@ -28,7 +29,7 @@ FOLDER_FILES = (
 NUMBERS = (np.ndarray, np.generic)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A file cannot be used as a checkpoint; the message names it."""
 
 

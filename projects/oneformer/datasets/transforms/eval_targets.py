@@ -1,16 +1,16 @@
 """Ground truth that the metrics compare with."""
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from ...run_lengths import encode_labels, join_rles, rle_area, rle_box
 from ...tasks import IGNORE_INDEX, TASKS, ignore_index
+from .annotation_transform import AnnotationTransform
 from .segment_ids import ids_of, number_ids
 
 
 @TRANSFORMS.register_module()
-class EvalTargets(BaseTransform):
+class EvalTargets(AnnotationTransform):
     """Make panoptic, instance and semantic ground truth for evaluation.
 
     It comes from the segments, in the size of the original image: put it
@@ -33,7 +33,7 @@ class EvalTargets(BaseTransform):
     Removed Keys: Of the above, those of tasks that are not supervised.
     """
 
-    def transform(self, results: dict) -> dict:
+    def transform_annotation(self, results: dict) -> dict:
         """Add the ground truth to ``results``."""
         supervised = results.get('supervised_tasks', TASKS)
         coded, annotated = results['gt_seg_map'], results['segments_info']

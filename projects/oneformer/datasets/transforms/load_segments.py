@@ -3,13 +3,13 @@
 import cv2
 import mmcv
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
 from ..annotation_files import read_file, read_label_map, unreadable
 from ..annotation_png import STRAY, has_stray_values, png_header
 from ..coco_masks import draw_mask
+from .annotation_transform import AnnotationTransform
 from .segment_ids import MAX_ID, decode_ids, encode_ids, renumber_segments
 
 ORIENTATION = 0x0112  # tag of EXIF
@@ -17,7 +17,7 @@ TURNS = (5, 6, 7, 8)  # orientations that swap height and width
 
 
 @TRANSFORMS.register_module()
-class LoadSegments(BaseTransform):
+class LoadSegments(AnnotationTransform):
     """Read the segments of an image, whatever its kind of annotation.
 
     Chooses :class:`LoadPanopticSegments`, :class:`LoadInstanceSegments` or
@@ -36,27 +36,38 @@ class LoadSegments(BaseTransform):
 
     Args:
         backend_args (dict, optional): File backend of mmengine.
+
+    Raises:
+        ValueError: If the sample comes from a dataset of another kind.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
-        self.loaders: dict[str, BaseTransform] = dict(
+        self.loaders: dict[str, AnnotationTransform] = dict(
             panoptic=LoadPanopticSegments(backend_args),
             instance=LoadInstanceSegments(),
             semantic=LoadSemanticSegments(backend_args),
         )
         self.backend_args = backend_args
 
-    def transform(self, results: dict) -> dict:
+    def transform_annotation(self, results: dict) -> dict:
         """Add the coded ids to ``results``."""
-        results = self.loaders[results['annotation']].transform(results)
-        return renumber_segments(results)
+        kind = results.get('annotation')
+        if kind not in self.loaders:
+            raise ValueError(
+                f'Image {results.get("img_path")} has no annotation that '
+                f'LoadSegments reads: expected one of {list(self.loaders)}, '
+                f'got {kind!r}. Use OneFormerPanopticDataset, '
+                'OneFormerInstanceDataset or OneFormerSemanticDataset, or '
+                'leave LoadSegments out of the pipeline.'
+            )
+        return renumber_segments(self.loaders[kind].transform(results))
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(backend_args={self.backend_args})'
 
 
 @TRANSFORMS.register_module()
-class LoadPanopticSegments(BaseTransform):
+class LoadPanopticSegments(AnnotationTransform):
     """Read the panoptic PNG as it is, with ids in its three channels.
 
     The ids stay coded as red + 256 green + 65536 blue until
@@ -83,7 +94,7 @@ class LoadPanopticSegments(BaseTransform):
     def __init__(self, backend_args: dict | None = None) -> None:
         self.backend_args = backend_args
 
-    def transform(self, results: dict) -> dict:
+    def transform_annotation(self, results: dict) -> dict:
         """Add the coded ids to ``results``."""
         path = results['seg_map_path']
         if path is None:
@@ -148,7 +159,7 @@ class LoadPanopticSegments(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class LoadInstanceSegments(BaseTransform):
+class LoadInstanceSegments(AnnotationTransform):
     """Draw polygons and run lengths into one map of ids.
 
     Where masks overlap, the overlap has an id of its own that belongs to all
@@ -169,7 +180,7 @@ class LoadInstanceSegments(BaseTransform):
             image has another size than the annotation says.
     """
 
-    def transform(self, results: dict) -> dict:
+    def transform_annotation(self, results: dict) -> dict:
         """Add the coded ids to ``results``."""
         size = (results['height'], results['width'])
         check_image_size(size, results)
@@ -206,7 +217,7 @@ class LoadInstanceSegments(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class LoadSemanticSegments(BaseTransform):
+class LoadSemanticSegments(AnnotationTransform):
     """Read a PNG of class labels; each class present is a segment.
 
     Required Keys: ``seg_map_path``, ``img_path``, ``height``, ``width``,
@@ -230,7 +241,7 @@ class LoadSemanticSegments(BaseTransform):
     def __init__(self, backend_args: dict | None = None) -> None:
         self.backend_args = backend_args
 
-    def transform(self, results: dict) -> dict:
+    def transform_annotation(self, results: dict) -> dict:
         """Add the coded ids to ``results``."""
         path = results['seg_map_path']
         values = self.read_png(path)

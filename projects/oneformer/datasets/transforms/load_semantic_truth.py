@@ -3,17 +3,17 @@
 import os.path as osp
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from ...tasks import ignore_index
 from ..annotation_files import read_label_map
 from ..file_names import IMAGE_SUFFIXES, image_stem
+from .annotation_transform import AnnotationTransform
 from .eval_targets import map_type
 
 
 @TRANSFORMS.register_module()
-class LoadSemanticTruth(BaseTransform):
+class LoadSemanticTruth(AnnotationTransform):
     """Take the semantic ground truth from a PNG with one label per pixel.
 
     For data sets whose semantic annotation is not that of their panoptic
@@ -67,7 +67,7 @@ class LoadSemanticTruth(BaseTransform):
         self.reduce_zero_label = reduce_zero_label
         self.backend_args = backend_args
 
-    def transform(self, results: dict) -> dict:
+    def transform_annotation(self, results: dict) -> dict:
         """Add the label map to ``results``."""
         path = self.path_of(results['img_path'])
         labels = read_label_map(

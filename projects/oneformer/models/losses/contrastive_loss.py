@@ -8,6 +8,8 @@ from mmengine.dist import all_gather, all_reduce, get_rank
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...errors import InputError
+
 
 @MODELS.register_module()
 class QueryTextContrastiveLoss(nn.Module):
@@ -53,7 +55,7 @@ class QueryTextContrastiveLoss(nn.Module):
             ValueError: If the shapes differ.
         """
         if queries.shape != texts.shape:
-            raise ValueError(
+            raise InputError(
                 'Expected as many text queries as object queries, got '
                 f'{tuple(texts.shape)} for {tuple(queries.shape)}: text slots '
                 'plus num_context must equal num_queries.'
