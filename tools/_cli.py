@@ -7,6 +7,8 @@ import os.path as osp
 import sys
 from collections.abc import Iterator
 
+from _processes import join_processes
+
 # As in projects.oneformer.tasks, whose import would delay --help by seconds.
 TASKS = ('panoptic', 'instance', 'semantic')
 
@@ -68,29 +70,16 @@ def load_config(path: str, overrides: dict):
 
 def build_runner(config, args: argparse.Namespace):
     """Build the runner of a config for the arguments of a tool."""
-    import torch
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:
         name = osp.splitext(osp.basename(args.config))[0]
         config.work_dir = osp.join('work_dirs', name)
-    if args.launcher == 'pytorch' and not torch.cuda.is_available():
-        # mmengine assumes a GPU per process.
-        torch.distributed.init_process_group('gloo')
-        config.env_cfg.dist_cfg = dict(backend='gloo')
-        config.setdefault(
-            'model_wrapper_cfg',
-            dict(
-                type='MMDistributedDataParallel',
-                broadcast_buffers=False,
-                device_ids=None,
-            ),
-        )
+    join_processes(config, args.launcher)
     if 'runner_type' in config:
         return RUNNERS.build(config)
     return Runner.from_cfg(config)
