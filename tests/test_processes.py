@@ -72,9 +72,7 @@ def test_the_numbers_of_a_launcher_become_those_of_pytorch(
 ):
     joined = []
     environment.setattr(torch.cuda, 'is_available', lambda: False)
-    environment.setattr(
-        torch.distributed, 'init_process_group', joined.append
-    )
+    environment.setattr(torch.distributed, 'init_process_group', joined.append)
     numbers = dict(RANK='5', WORLD_SIZE='8', LOCAL_RANK='1')
     for name, own in VARIABLES[launcher].items():
         environment.setenv(own, numbers[name])

@@ -8,9 +8,9 @@ runner_type = 'FlexibleRunner'
 strategy = dict(
     type='FSDPStrategy',
     model_wrapper=dict(
-        type='MMFullyShardedDataParallel',
-        # Parameters have learning rates and weight decays of their own.
-        use_orig_params=True,
+        type='ShardedModel',
+        # Layers with as many parameters are gathered one at a time.
+        min_layer_params=1_000_000,
     ),
-    state_dict_cfg='full',
+    state_dict_cfg='full',  # one file, as without sharding
 )

@@ -43,6 +43,14 @@ from tools.misc.make_demo_data import make_demo_data
 ROOT = Path(__file__).parents[2]
 WORLD_SIZE = 2
 LIMIT = 600  # seconds, as a busy machine may need
+# Another package of this name is installed with mmdet; pytest hides it, too.
+AS_SCRIPT = f"""
+import runpy, sys, types
+sys.modules['tests'] = types.ModuleType('tests')
+sys.modules['tests'].__path__ = [{str(ROOT / 'tests')!r}]
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
 
 
 class Results(NamedTuple):
@@ -69,7 +77,7 @@ def results(tmp_path_factory) -> Results:
     )
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
+            [sys.executable, '-c', AS_SCRIPT, __file__, str(rank), folder],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
