@@ -2,18 +2,15 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from projects.oneformer.weights import load_checkpoint
-from tests.recipe_twins import load_config, make_pictures, shrink
+from tests.recipe_twins import CONFIGS, load_config, make_pictures, shrink
 from tests.test_tools import CONFIG, ROOT, free_port, run, short_run
 from tools._processes import VARIABLES, first_host, join_processes
 from tools.misc.make_demo_data import make_demo_data
@@ -187,3 +184,83 @@ def test_two_tasks_of_slurm_train_and_test(options, tmp_path):
         **variables,
     )
     assert re.search(r'task token \| panoptic \| ', process.stdout)
+
+
+@pytest.fixture(scope='module')
+def swin(tmp_path_factory):
+    """The recipe of Swin, small, with and without the brick for FSDP."""
+    folder = tmp_path_factory.mktemp('swin')
+    config = shrink(load_config('oneformer_swin-t_coco'))
+    for name in ('train', 'val', 'test'):
+        loader = config[f'{name}_dataloader']
+        make_pictures(loader.dataset, folder, count=4)
+        loader.update(batch_size=1, num_workers=0, persistent_workers=False)
+    config.train_cfg.update(max_iters=2, val_interval=2)
+    config.default_hooks.checkpoint.interval = 2
+    config.default_hooks.logger.interval = 1
+    config.randomness = dict(seed=1)
+    config.dump(folder / 'whole.py')
+    config.merge_from_dict(dict(Config.fromfile(CONFIGS / '_base_/fsdp.py')))
+    config.strategy.model_wrapper.min_layer_params = 1
+    config.dump(folder / 'sharded.py')
+    return folder
+
+
+def train_both(config, work_dir, *options) -> list[float]:
+    """Train on two processes; return the loss of each iteration."""
+    process = run(
+        *('tools/dist_train.sh', config, 2, '--work-dir', work_dir),
+        *options,
+        PORT=free_port(),
+        GLOO_SOCKET_IFNAME='lo',
+    )
+    return [
+        float(loss)
+        for loss in re.findall(
+            r'Iter\(train\).* loss: ([\d.]+)', process.stdout
+        )
+    ]
+
+
+@pytest.mark.slow
+def test_sharded_training_is_that_of_whole_models(swin, tmp_path):
+    found = train_both(swin / 'sharded.py', tmp_path / 'sharded')
+    expected = train_both(swin / 'whole.py', tmp_path / 'whole')
+    assert len(expected) == 2
+    # Gradients are added up in another order.
+    assert found == pytest.approx(expected, rel=1e-4)
+
+    checkpoint = torch.load(
+        tmp_path / 'sharded' / 'iter_2.pth', weights_only=False
+    )
+    model = MODELS.build(Config.fromfile(swin / 'whole.py').model)
+    model.load_state_dict(checkpoint['state_dict'])
+    assert checkpoint['meta']['tasks'] == ['panoptic', 'instance', 'semantic']
+    whole = torch.load(tmp_path / 'whole' / 'iter_2.pth', weights_only=False)
+    rate = whole['optimizer']['param_groups'][0]['initial_lr']
+    for name, weights in whole['state_dict'].items():
+        # Where a gradient is 0 but for rounding, Adam moves by its sign.
+        torch.testing.assert_close(
+            checkpoint['state_dict'][name],
+            weights,
+            rtol=0,
+            atol=4.1 * max(rate, 1e-4),
+        )
+    groups = checkpoint['optimizer']['param_groups']
+    assert sorted((g['lr'], g['weight_decay']) for g in groups) == sorted(
+        (g['lr'], g['weight_decay'])
+        for g in whole['optimizer']['param_groups']
+    )
+
+    more = (
+        '--cfg-options',
+        'train_cfg.max_iters=3',
+        'train_cfg.val_interval=3',
+    )
+    (loss,) = train_both(
+        swin / 'sharded.py', tmp_path / 'sharded', '--resume', *more
+    )
+    (expected,) = train_both(
+        swin / 'whole.py', tmp_path / 'whole', '--resume', *more
+    )
+    assert loss == pytest.approx(expected, rel=1e-3)

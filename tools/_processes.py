@@ -60,9 +60,7 @@ def join_processes(config, launcher: str) -> None:
     torch.distributed.init_process_group('gloo')
     config.env_cfg.dist_cfg = dict(backend='gloo')
     if 'strategy' in config:
-        # Of a FlexibleRunner, which gives FSDP the number of a GPU.
-        config.strategy.setdefault('model_wrapper', {})
-        config.strategy.model_wrapper.setdefault('device_id', 'cpu')
+        shard_on_cpus(config.strategy)
     else:
         config.setdefault(
             'model_wrapper_cfg',
@@ -70,6 +68,23 @@ def join_processes(config, launcher: str) -> None:
                 type='MMDistributedDataParallel',
                 broadcast_buffers=False,
                 device_ids=None,
+            ),
+        )
+
+
+def shard_on_cpus(strategy) -> None:
+    """Change a config of mmengine's FSDP strategy, which assumes GPUs."""
+    strategy.setdefault('model_wrapper', {})
+    strategy.model_wrapper.setdefault('device_id', 'cpu')
+    if strategy.get('state_dict_cfg') == 'full':
+        # But for the offloading, by which a copy on a CPU is none: it would
+        # be written from memory that is freed before.
+        options = dict(rank0_only=True, offload_to_cpu=False)
+        strategy.state_dict_cfg = dict(
+            state_dict_type='FULL_STATE_DICT',
+            state_dict_config=dict(type='FullStateDictConfig', **options),
+            optim_state_dict_config=dict(
+                type='FullOptimStateDictConfig', **options
             ),
         )
 
