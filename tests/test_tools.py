@@ -50,16 +50,7 @@ def tool(name, *arguments, check=True):
     return run(sys.executable, f'tools/{name}', *arguments, check=check)
 
 
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('data') / 'shapes'
-    numbers = ('--train', 8, '--val', 3, '--size', 64)
-    tool('misc/make_demo_data.py', folder, *numbers)
-    return folder
-
-
-@pytest.fixture(scope='module')
-def options(data):
+def short_run(data):
     """Config options of a run of 2 iterations without loader processes."""
     loaders = [
         f'{loader}_dataloader.{key}'
@@ -81,6 +72,19 @@ def options(data):
         # An untrained model is sure of nothing, but shall answer.
         'model.test_cfg.object_mask_thr=0.0',
     ]
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data') / 'shapes'
+    numbers = ('--train', 8, '--val', 3, '--size', 64)
+    tool('misc/make_demo_data.py', folder, *numbers)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def options(data):
+    return short_run(data)
 
 
 @pytest.fixture(scope='module')

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 
 from _overrides import LOADERS, check_overrides
+from _processes import join_processes
 
 # As in projects.oneformer.tasks, whose import would delay --help by seconds.
 TASKS = ('panoptic', 'instance', 'semantic')
@@ -171,26 +172,13 @@ def check_numbers(config) -> None:
 
 def build_runner(config, args: argparse.Namespace):
     """Build the runner of a config for the arguments of a tool."""
-    import torch
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
     check_numbers(config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config.launcher = args.launcher
     set_work_dir(config, args)
-    if args.launcher == 'pytorch' and not torch.cuda.is_available():
-        # mmengine assumes a GPU per process.
-        torch.distributed.init_process_group('gloo')
-        config.env_cfg.dist_cfg = dict(backend='gloo')
-        config.setdefault(
-            'model_wrapper_cfg',
-            dict(
-                type='MMDistributedDataParallel',
-                broadcast_buffers=False,
-                device_ids=None,
-            ),
-        )
+    join_processes(config, args.launcher)
     if 'runner_type' in config:
         return RUNNERS.build(config)
     return Runner.from_cfg(config)

@@ -49,7 +49,7 @@ test_pipeline = [
 ]
 
 # AP by the official script, which has rules of its own:
-# pip install cityscapesscripts
+# pip install -e '.[cityscapes]' && pip install --no-deps cityscapesscripts
 instance_ap = dict(
     type='CityscapesInstanceAP',
     seg_prefix=data_root + 'gtFine/val',

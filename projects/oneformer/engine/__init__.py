@@ -8,6 +8,7 @@ from .drawing_hook import ResultDrawingHook
 from .interruption_hook import InterruptionHook, TrainingInterrupted
 from .optim_constructor import ModuleTypeOptimConstructor
 from .preflight_hook import PreflightHook
+from .sharded_model import ShardedModel
 from .task_table_hook import TaskTableHook
 from .train_loop import ReproducibleTrainLoop
 from .work_dir import WorkDirError, WorkDirLockHook
@@ -18,6 +19,7 @@ __all__ = [
     'PreflightHook',
     'ReproducibleTrainLoop',
     'ResultDrawingHook',
+    'ShardedModel',
     'TaskTableHook',
     'TrainingInterrupted',
     'WholeCheckpointHook',

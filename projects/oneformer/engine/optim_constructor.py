@@ -13,6 +13,8 @@ OPTIONS = {
     'embedding_decay_mult',
 }
 CUSTOM_OPTIONS = {'lr_mult', 'decay_mult'}
+# What PyTorch's FSDP inserts into the names of what it wraps.
+FSDP_PREFIX = '_fsdp_wrapped_module.'
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -95,6 +97,7 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
                     continue
                 seen.add(id(param))
                 full_name = f'{path}.{name}' if path else name
+                full_name = full_name.replace(FSDP_PREFIX, '')
                 rates = self._rates(full_name, submodule)
                 groups.setdefault(rates, []).append(param)
         for (lr_mult, decay_mult), members in groups.items():

@@ -218,7 +218,7 @@ def warn_of_crowded_images(dataset: SegmentsDataset, model: OneFormer) -> None:
     """Warn of images with more objects than queries or text slots."""
     head = model.panoptic_head
     slots = (
-        ('queries', len(head.query_embed.weight), 'cannot all be matched'),
+        ('queries', head.query_embed.num_embeddings, 'cannot all be matched'),
         ('text slots', head.text_mapper.num_texts, 'do not all get a text'),
     )
     counts = [
