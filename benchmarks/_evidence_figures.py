@@ -1,6 +1,5 @@
-"""Figures of the results: curves with bands, confusion matrices, images."""
+"""Figures of the results: curves with bands, confusion matrices."""
 
-import shutil
 from pathlib import Path
 
 import matplotlib
@@ -8,7 +7,6 @@ import matplotlib
 matplotlib.use('Agg')
 
 import numpy as np  # noqa: E402
-from _evidence_results import setting_of  # noqa: E402
 from _evidence_tables import OWN, Results  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
@@ -42,9 +40,6 @@ def draw_figures(images: Path, folder: Path) -> None:
             draw_confusions(results, data, path)
     if results.of('nuclei-curve'):
         draw_nuclei(results, images / 'evidence_nuclei_curve.svg')
-    for sheet in sorted(folder.glob('*.jpg')):
-        setting = setting_of(sheet.stem)
-        shutil.copy(sheet, images / f'evidence_{setting}_tokens.jpg')
 
 
 def draw_curves(results: Results, data: str, path: Path) -> None:
@@ -66,7 +61,8 @@ def draw_curves(results: Results, data: str, path: Path) -> None:
                 label_of(kind, task),
             )
         axis.set(xlabel='iteration', ylabel=f'{metric}, %', ylim=(0, None))
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
     figure.savefig(path, **NO_DATE)
     plt.close(figure)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import mmcv
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ class Sheet:
         sheet = image_sheet(
             list(self.rows.values()), self.headers, cell_width=192
         )
-        mmcv.imwrite(sheet[..., ::-1], str(path))
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
+        mmcv.imwrite(sheet[..., ::-1], str(path), quality)
 
 
 def truth_of(sample, metainfo: dict):

@@ -95,8 +95,10 @@ def make_config(run: dict):
         interval=max(1, min(200, run['iterations'] // 4)),
         max_keep_ckpts=2,
     )
-    config.default_hooks.logger.interval = max(
-        1, min(20, run['iterations'] // 20)
+    config.default_hooks.logger.update(
+        interval=max(1, min(20, run['iterations'] // 20)),
+        # Else all scores are those of epoch 0.
+        log_metric_by_epoch=False,
     )
     # Of the last iterations alone, so that a curve is one from the start.
     config.log_processor.window_size = config.default_hooks.logger.interval
