@@ -135,7 +135,7 @@ def draw_confusions(results: Results, data: str, path: Path) -> None:
     for axis, (title, counts) in zip(axes[0], found.items(), strict=True):
         shares = 100 * counts / counts.sum(1, keepdims=True).clip(1)
         np.fill_diagonal(shares, np.nan)  # what is right is in the tables
-        shown = axis.imshow(shares, cmap='Reds', vmin=0, vmax=15)
+        shown = axis.imshow(shares, cmap='Reds', vmin=0, vmax=30)
         axis.set_title(title)
         axis.set_xticks(range(len(names)), names, rotation=90)
         axis.set_yticks(range(len(names)), names)
