@@ -86,6 +86,37 @@ def test_more_pictures_leave_the_first_ones_as_they_are(tmp_path):
     assert few['train/000001.jpg'] == more['train/000001.jpg']
 
 
+def test_a_test_split_leaves_the_others_as_they_are(tmp_path):
+    make_demo_data(tmp_path / 'two', 2, 1, size=64)
+    make_demo_data(tmp_path / 'three', 2, 1, size=64, num_test=2)
+    two, three = (files_of(tmp_path / name) for name in ('two', 'three'))
+    assert two.items() <= three.items()
+    names = {'test/000004.jpg', 'test/000005.jpg'}
+    assert {name for name in three if name.startswith('test/')} == names
+    assert len({three[name] for name in three if name.endswith('.jpg')}) == 5
+
+
+def test_hard_things_are_smaller_and_of_any_hue():
+    rng = np.random.default_rng(0)
+    things = {
+        difficulty: [
+            demo._place_thing(rng, [], difficulty) for _ in range(300)
+        ]
+        for difficulty in (demo.EASY, demo.HARD)
+    }
+    easy, hard = (
+        np.array([thing.radius for thing in own]) for own in things.values()
+    )
+    assert 7.5 <= hard.min() < 9 and 12 <= easy.min() < 14
+    disc = demo.Thing(label=0, x=64, y=64, radius=20, angle=0)
+    hues = np.array(
+        [disc._hue(rng, demo.HARD.odd_hue_share) for _ in range(600)]
+    )
+    shares = np.histogram(hues, bins=4, range=(0, 360))[0] / len(hues)
+    # The deviation of each share is 0.018.
+    assert abs(shares - 0.25).max() < 0.08
+
+
 def test_every_picture_is_there_at_the_size_asked_for(root, split):
     images = read_json(root, 'panoptic', split)['images']
     assert len(images) == SPLITS[split]
@@ -180,7 +211,7 @@ def test_things_hide_parts_of_each_other():
     for seed in range(5):
         segments = []
         things = demo._paint_things(
-            np.random.default_rng(seed), image, grid, segments
+            np.random.default_rng(seed), image, grid, segments, demo.EASY
         )
         for thing, segment in zip(things, segments, strict=True):
             alone = thing.distance(grid) <= 0
@@ -279,7 +310,11 @@ def test_an_interrupted_replacement_leaves_the_earlier_data_set(
 
 
 @pytest.mark.parametrize(
-    'wrong', [dict(num_train=0), dict(num_val=0), dict(size=32), dict(seed=-1)]
+    'wrong',
+    [
+        *(dict(num_train=0), dict(num_val=0), dict(num_test=-1)),
+        *(dict(size=32), dict(seed=-1)),
+    ],
 )
 def test_a_number_that_is_too_small_is_named(tmp_path, wrong):
     ((name, value),) = wrong.items()

@@ -296,7 +296,7 @@ RUN = dict(
 
 
 def test_a_list_of_runs_is_checked(tmp_path):
-    from gpu_training import read_runs
+    from _trainings import read_runs
 
     path = tmp_path / 'runs.json'
     for runs, message in (
@@ -316,7 +316,7 @@ def test_a_list_of_runs_is_checked(tmp_path):
 
 
 def test_the_shipped_list_of_runs_is_one():
-    from gpu_training import read_runs
+    from _trainings import read_runs
 
     assert read_runs(BENCHMARKS / 'training_runs.json')
 
@@ -342,7 +342,7 @@ def test_learning_rates_are_stretched_to_the_iterations():
 
 
 def test_curves_of_a_continued_run_are_joined(tmp_path):
-    from gpu_training import read_scalars
+    from _trainings import read_scalars
 
     for folder, lines in (
         ('1', [dict(loss=3.0, step=5), dict(loss=2.0, step=10)]),

@@ -14,6 +14,8 @@ the COCO panoptic layout:
     OUT_DIR/annotations/instances_{train,val}.json
     OUT_DIR/annotations/semantic_{train,val}/000001.png
 
+and the same for ``test``, if that split is asked for.
+
 A panoptic PNG stores the segment id ``R + 256 G + 65536 B``, 0 is void. A
 semantic PNG stores the index of the class in the list of categories, of
 crowds, too; 255 is void. The same arguments always give the same files, and an
@@ -58,22 +60,38 @@ CATEGORIES = [
     )
     for index, name in enumerate(THINGS + STUFF)
 ]
+SPLITS = ('train', 'val', 'test')
 DESCRIPTION = 'Drawn shapes on patches of ground, made by make_demo_data.py'
 
 # All lengths below are in pixels of an image of this size, and are scaled
 # to the size asked for.
 UNIT_SIZE = 128
-DIAMETERS = (24, 56)
 TINY_DIAMETERS = (6, 9)
 # Degrees: a class has its usual hues, which overlap with those of others.
 HUES = (0, 90, 180, 270)
 HUE_DEVIATION = 25
-ODD_HUE_SHARE = 0.1
-MIN_VISIBLE_SHARE = 0.4
 MIN_VISIBLE_AREA = 40
 MIN_STUFF_AREA = 250
 CROWD_SHARE = 0.15
 VOID_SHARE = 0.25
+
+
+class Difficulty(NamedTuple):
+    """What makes things easy or hard to find.
+
+    Attributes:
+        diameters (tuple[float, float]): Least and greatest.
+        odd_hue_share (float): Things whose hue is any, not one of the class.
+        min_visible_share (float): Part of a thing that others leave visible.
+    """
+
+    diameters: tuple[float, float]
+    odd_hue_share: float
+    min_visible_share: float
+
+
+EASY = Difficulty((24, 56), odd_hue_share=0.1, min_visible_share=0.4)
+HARD = Difficulty((15, 50), odd_hue_share=1.0, min_visible_share=0.3)
 
 
 class Segment(NamedTuple):
@@ -189,21 +207,25 @@ class Thing(NamedTuple):
         """Area in pixels if nothing hides it."""
         return OUTLINES[self.label].area * (self.radius / grid.pixel) ** 2
 
-    def _hue(self, rng: np.random.Generator) -> float:
-        """Mostly near the hue of the class, at times any, in degrees."""
-        if rng.random() < ODD_HUE_SHARE:
+    def _hue(self, rng: np.random.Generator, odd_share: float) -> float:
+        """Near the hue of the class or, with a probability, any; degrees."""
+        if rng.random() < odd_share:
             return rng.uniform(0, 360)
         return rng.normal(HUES[self.label], HUE_DEVIATION) % 360
 
     def paint(
-        self, rng: np.random.Generator, image: np.ndarray, grid: Grid
+        self,
+        rng: np.random.Generator,
+        image: np.ndarray,
+        grid: Grid,
+        difficulty: Difficulty,
     ) -> None:
         """Draw it onto ``image`` (H, W, 3), in a colour of its own."""
         u, v = self.local(grid)
         distance = self.distance(grid)
         hsv = np.array(
             [
-                self._hue(rng),
+                self._hue(rng, difficulty.odd_hue_share),
                 rng.uniform(0.55, 0.9),
                 rng.uniform(0.8, 1.0),
             ],
@@ -315,26 +337,27 @@ def _layout(
 
 
 def draw_picture(
-    rng: np.random.Generator, size: int
+    rng: np.random.Generator, size: int, difficulty: Difficulty = EASY
 ) -> tuple[np.ndarray, list[Segment]]:
     """Draw one image and its segments.
 
     Args:
         rng (np.random.Generator): Source of all that varies.
         size (int): Height and width in pixels.
+        difficulty (Difficulty): How hard its things are to find.
 
     Returns:
         tuple: The image, RGB uint8 (size, size, 3), and its segments, which
         do not overlap. Pixels in no segment are void.
     """
     while True:
-        picture = _try_picture(rng, size)
+        picture = _try_picture(rng, size, difficulty)
         if picture is not None:
             return picture
 
 
 def _try_picture(
-    rng: np.random.Generator, size: int
+    rng: np.random.Generator, size: int, difficulty: Difficulty
 ) -> tuple[np.ndarray, list[Segment]] | None:
     """Draw one image, or None if too little of a segment can be seen."""
     centers = (np.arange(size) + 0.5) * UNIT_SIZE / size
@@ -345,8 +368,8 @@ def _try_picture(
     if has_void and void_is_patch:
         _cover(segments, _paint_patch(rng, image, grid))
     if has_crowd:
-        _paint_crowd(rng, image, grid, segments)
-    things = _paint_things(rng, image, grid, segments)
+        _paint_crowd(rng, image, grid, segments, difficulty)
+    things = _paint_things(rng, image, grid, segments, difficulty)
     if has_void and not void_is_patch:
         _cover(segments, _paint_border(rng, image, grid))
 
@@ -355,15 +378,15 @@ def _try_picture(
     if min(stuff_and_crowd) < MIN_STUFF_AREA / grid.pixel**2:
         return None
     for thing, area in zip(things, visible, strict=True):
-        if area < _least_visible(thing, grid):
+        if area < _least_visible(thing, grid, difficulty):
             return None
     return _photograph(rng, image, grid), segments
 
 
-def _least_visible(thing: Thing, grid: Grid) -> float:
+def _least_visible(thing: Thing, grid: Grid, difficulty: Difficulty) -> float:
     """The number of pixels of a thing that must be seen."""
     return max(
-        MIN_VISIBLE_SHARE * thing.area(grid),
+        difficulty.min_visible_share * thing.area(grid),
         MIN_VISIBLE_AREA / grid.pixel**2,
     )
 
@@ -396,31 +419,37 @@ def _paint_things(
     image: np.ndarray,
     grid: Grid,
     segments: list[Segment],
+    difficulty: Difficulty,
 ) -> list[Thing]:
     """Add 2 to 6 things, each in front of those before it."""
     things: list[Thing] = []
     num_things = rng.integers(2, 7)
     while len(things) < num_things:
-        thing = _place_thing(rng, things)
+        thing = _place_thing(rng, things, difficulty)
         mask = thing.distance(grid) <= 0
-        hidden_too_much = mask.sum() < _least_visible(thing, grid) or any(
-            (segment.mask & ~mask).sum() < _least_visible(other, grid)
+        hidden_too_much = mask.sum() < _least_visible(
+            thing, grid, difficulty
+        ) or any(
+            (segment.mask & ~mask).sum()
+            < _least_visible(other, grid, difficulty)
             for segment, other in zip(
                 segments[len(segments) - len(things) :], things, strict=True
             )
         )
         if hidden_too_much:
             continue
-        thing.paint(rng, image, grid)
+        thing.paint(rng, image, grid, difficulty)
         _cover(segments, mask)
         segments.append(Segment(mask, thing.label, 0))
         things.append(thing)
     return things
 
 
-def _place_thing(rng: np.random.Generator, others: list[Thing]) -> Thing:
+def _place_thing(
+    rng: np.random.Generator, others: list[Thing], difficulty: Difficulty
+) -> Thing:
     """Choose a thing; half of them touch or overlap an earlier one."""
-    radius = rng.uniform(*DIAMETERS) / 2
+    radius = rng.uniform(*difficulty.diameters) / 2
     low, high = 0.6 * radius, UNIT_SIZE - 0.6 * radius
     if others and rng.random() < 0.5:
         other = others[rng.integers(len(others))]
@@ -444,6 +473,7 @@ def _paint_crowd(
     image: np.ndarray,
     grid: Grid,
     segments: list[Segment],
+    difficulty: Difficulty,
 ) -> None:
     """Add a cluster of tiny things of one class as one segment."""
     label = int(rng.integers(len(THINGS)))
@@ -458,7 +488,7 @@ def _paint_crowd(
             radius=rng.uniform(*TINY_DIAMETERS) / 2,
             angle=rng.uniform(0, 2 * np.pi),
         )
-        thing.paint(rng, image, grid)
+        thing.paint(rng, image, grid, difficulty)
         crowd |= thing.distance(grid) <= 0
     _cover(segments, crowd)
     segments.append(Segment(crowd, label, 1))
@@ -508,6 +538,8 @@ def make_demo_data(
     size: int = 128,
     seed: int = 0,
     force: bool = False,
+    num_test: int = 0,
+    hard: bool = False,
 ) -> None:
     """Write the data set; the folder appears when all of it is there.
 
@@ -518,16 +550,21 @@ def make_demo_data(
         size (int): Height and width of the images, at least 64 pixels.
         seed (int): The same seed gives the same files.
         force (bool): Replace an earlier data set in ``out_dir``.
+        num_test (int): Number of images of a third split, ``test``, for
+            scores after all choices; with 0 there is none.
+        hard (bool): Things are smaller, hide more of each other and have any
+            hue; else each class has usual hues.
 
     Raises:
         ValueError: If a number is too small.
         FileExistsError: If ``out_dir`` exists and may not be replaced.
     """
-    if min(num_train, num_val) < 1 or size < 64 or seed < 0:
+    if min(num_train, num_val) < 1 or num_test < 0 or size < 64 or seed < 0:
         raise ValueError(
-            'Expected at least 1 image a split, a size of 64 or more and a '
-            f'seed of 0 or more, got num_train={num_train}, '
-            f'num_val={num_val}, size={size}, seed={seed}.'
+            'Expected at least 1 image a split (num_test=0 for no test '
+            'split), a size of 64 or more and a seed of 0 or more, got '
+            f'num_train={num_train}, num_val={num_val}, num_test={num_test}, '
+            f'size={size}, seed={seed}.'
         )
     out_dir = Path(out_dir).absolute()
     _check_free(out_dir, force)
@@ -536,8 +573,14 @@ def make_demo_data(
         dir=out_dir.parent, prefix=f'.{out_dir.name}-'
     ) as folder:
         new, old = Path(folder, 'new'), Path(folder, 'old')
-        _write_split(new, 'train', 0, num_train, size, seed)
-        _write_split(new, 'val', num_train, num_val, size, seed)
+        difficulty = HARD if hard else EASY
+        first = 0
+        for split, count in zip(
+            SPLITS, (num_train, num_val, num_test), strict=True
+        ):
+            if count:
+                _write_split(new, split, first, count, size, seed, difficulty)
+            first += count
         if out_dir.exists():
             out_dir.rename(old)
         new.rename(out_dir)
@@ -561,7 +604,13 @@ def _check_free(out_dir: Path, force: bool) -> None:
 
 
 def _write_split(
-    root: Path, split: str, first: int, count: int, size: int, seed: int
+    root: Path,
+    split: str,
+    first: int,
+    count: int,
+    size: int,
+    seed: int,
+    difficulty: Difficulty,
 ) -> None:
     """Write ``count`` images with the image ids ``first + 1`` and up."""
     annotations = root / 'annotations'
@@ -573,8 +622,8 @@ def _write_split(
 
     images, panoptic, instances = [], [], []
     for index in range(count):
-        rng = np.random.default_rng([seed, split == 'val', index])
-        picture, segments = draw_picture(rng, size)
+        rng = np.random.default_rng([seed, SPLITS.index(split), index])
+        picture, segments = draw_picture(rng, size, difficulty)
         ids = _segment_ids(rng, len(segments))
         image_id = first + index + 1
         image = dict(
@@ -693,6 +742,14 @@ def parse_args() -> argparse.Namespace:
         '--val', type=int, default=60, help='images to validate on'
     )
     parser.add_argument(
+        '--test', type=int, default=0, help='images of a test split'
+    )
+    parser.add_argument(
+        '--hard',
+        action='store_true',
+        help='smaller things of any hue that hide more of each other',
+    )
+    parser.add_argument(
         '--size', type=int, default=128, help='height and width in pixels'
     )
     parser.add_argument('--seed', type=int, default=0)
@@ -712,6 +769,8 @@ def main() -> None:
             size=args.size,
             seed=args.seed,
             force=args.force,
+            num_test=args.test,
+            hard=args.hard,
         )
     except (FileExistsError, ValueError) as error:
         sys.exit(f'error: {error}')
