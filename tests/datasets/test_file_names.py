@@ -77,7 +77,7 @@ def test_endings_are_compared_without_their_case(tmp_path):
     assert left == []
 
 
-def test_what_has_no_partner_is_told(tmp_path):
+def test_what_has_no_partner_is_returned(tmp_path):
     touch(tmp_path / 'images', '1.jpg', 'notes.txt')
     touch(tmp_path / 'maps', '2.png')
     assert pairs_of(tmp_path) == ([Paired('1.jpg', '1', None)], ['2.png'])
