@@ -288,7 +288,7 @@ def _read_content(
             f'Image {name} does not exist: check its path.'
         ) from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, 'strerror', None) or error
+        reason = getattr(error, 'strerror', None) or str(error)
         raise ImageError(
             f'Image {name} cannot be opened: {reason}. Check its path and '
             'its permissions.'
@@ -362,7 +362,7 @@ def _bits(image: Image.Image) -> int:
         return 32
     if not image.mode.startswith('I') and image.format not in ('PNG', 'TIFF'):
         return 8
-    raw = ' '.join(str(tile[3]) for tile in image.tile)
+    raw = ' '.join(str(tile[3]) for tile in getattr(image, 'tile', ()))
     for bits in (12, 32):
         if f';{bits}' in raw:
             return bits

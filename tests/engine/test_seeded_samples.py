@@ -45,7 +45,7 @@ def test_the_first_numbers_of_many_samples_are_uniform():
 
 def test_a_sample_is_the_same_whatever_was_drawn_before():
     dataset = SeededDataset(dict(type=Noise))
-    draw = Draw(index=2, seed=3, key=(0, 5, 1))
+    draw = Draw(place=2, seed=3, key=(0, 5, 1))
     first = dataset[draw]['inputs']
     dataset[Draw(0, 3, (0, 0, 0))]
     assert torch.equal(dataset[draw]['inputs'], first)
@@ -71,7 +71,7 @@ def batches(length: int, size: int, first: int, count: int) -> list[list]:
 
 def test_batches_begin_at_any_iteration_and_never_end():
     drawn = batches(length=5, size=2, first=0, count=7)
-    indices = [[draw.index for draw in batch] for batch in drawn]
+    indices = [[draw.place for draw in batch] for batch in drawn]
     assert indices == [[0, 1], [2, 3], [4], [0, 1], [2, 3], [4], [0, 1]]
     assert drawn[4] == [Draw(2, 3, (0, 4, 0)), Draw(3, 3, (0, 4, 1))]
     assert batches(length=5, size=2, first=4, count=3) == drawn[4:]
@@ -90,5 +90,7 @@ def test_ranks_draw_differently(monkeypatch):
 def test_a_set_without_a_batch_is_refused():
     loader = SeededBatches(SequentialSampler(range(1)), 2, drop_last=True)
     loader.begin(seed=3, iteration=0)
-    with pytest.raises(ValueError, match='1 samples make no batch of 2: low'):
+    with pytest.raises(
+        ValueError, match='Too few samples for a batch of 2: low'
+    ):
         next(iter(loader))

@@ -9,7 +9,11 @@ from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import (
+    BaseStorageBackend,
+    LocalBackend,
+    register_backend,
+)
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
@@ -64,6 +68,9 @@ class WholeCheckpointHook(CheckpointHook):
             :class:`WholeFilesBackend`.
         **kwargs: Of ``CheckpointHook``.
     """
+
+    interval: int
+    file_backend: BaseStorageBackend
 
     def __init__(
         self, *args, backend_args: dict | None = None, **kwargs

@@ -120,21 +120,19 @@ class InterruptionHook(Hook):
     def _stop_if_requested(
         self, runner: Runner, count: int, iteration: int
     ) -> None:
-        requested = self._requested is not None
+        signaled = self._requested
         if get_world_size() > 1:
             if count % self.interval:
                 return
             number = torch.tensor(int(self._requested or 0))
             all_reduce(number, 'max')
-            requested = bool(number)
-            self._requested = signal.Signals(int(number)) if number else None
-        if not requested or self._checkpoints is None:
+            signaled = signal.Signals(int(number)) if number else None
+        if signaled is None or self._checkpoints is None:
             return
         checkpoint = self._checkpoints.save_now(runner, iteration)
         barrier()  # a process that ends earlier may end the others
-        cause = self._requested
         self.after_train(runner)
-        raise TrainingInterrupted(cause, iteration, checkpoint)
+        raise TrainingInterrupted(signaled, iteration, checkpoint)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:

@@ -15,6 +15,8 @@ from mmengine.dist import get_rank
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
+from ..errors import InputError
+
 
 def seed_generators(seed: int, key: tuple[int, ...]) -> None:
     """Seed the generators of Python, NumPy and PyTorch, on all devices.
@@ -36,12 +38,12 @@ class Draw(NamedTuple):
     """A sample of a dataset, and what its augmentation is seeded with.
 
     Attributes:
-        index (int): Index of the sample.
+        place (int): Index of the sample in the dataset.
         seed (int): Of the run.
         key (tuple[int, int, int]): Rank, iteration and place in the batch.
     """
 
-    index: int
+    place: int
     seed: int
     key: tuple[int, int, int]
 
@@ -61,7 +63,7 @@ class SeededDataset(Dataset):
     def __getitem__(self, draw: Draw) -> Any:
         """Load a sample."""
         seed_generators(draw.seed, draw.key)
-        return self.dataset[draw.index]
+        return self.dataset[draw.place]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -139,9 +141,8 @@ class SeededBatches(Sampler[list[Draw]]):
                 empty = False
                 yield batch
             if empty:
-                raise ValueError(
-                    f'{len(self.sampler)} samples make no batch of '
-                    f'{self.batch_size}: lower train_dataloader.batch_size, '
+                raise InputError(
+                    f'Too few samples for a batch of {self.batch_size}: lower train_dataloader.batch_size, '
                     'or leave drop_last out.'
                 )
 

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
+from ..errors import InputError
 from .seeded_samples import SeededBatches, SeededDataset, seed_generators
 
 _RECORD = 'train_samples'  # in the message hub, and so in checkpoints
@@ -73,10 +74,10 @@ class ReproducibleTrainLoop(IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         seed, rank = self._begin(), get_rank()
-        self.dataloader_iterator = iter(self.dataloader)
+        batches = self.dataloader_iterator = iter(self.dataloader)
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
-            batch = next(self.dataloader_iterator)
+            batch = next(batches)
             seed_generators(seed, (rank, self._iter))
             self.run_iter(batch)
             self._decide_current_val_interval()
@@ -89,7 +90,7 @@ class ReproducibleTrainLoop(IterBasedTrainLoop):
     def _begin(self) -> int:
         """Set the first batch, and return the seed of the run."""
         if not len(self.dataloader.dataset):
-            raise ValueError(
+            raise InputError(
                 'The training set has no samples: check ann_file, data_prefix '
                 'and filter_cfg of train_dataloader.dataset.'
             )

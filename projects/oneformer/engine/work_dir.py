@@ -20,10 +20,8 @@ from mmengine.runner import Runner
 
 from ..errors import UserError
 
-try:
+if os.name == 'posix':
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 _LOCK = '.lock'
 # The disk is full, a quota or limit is used up, or writing is not allowed.
@@ -74,7 +72,7 @@ def lock(folder: Path) -> IO[str]:
     """
     file = (folder / _LOCK).open('a+', encoding='utf-8')
     try:
-        if fcntl is None:
+        if os.name != 'posix':
             raise OSError('this system has no such locks')
         # Of the process alone: loader processes do not inherit it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,7 +158,7 @@ def newest_whole_checkpoint(
         there is none, and a sentence on each newer one that is damaged or
         missing.
     """
-    faults = []
+    faults: list[str] = []
     for path in _candidates(Path(folder)):
         fault = damage(path)
         if fault is None:

@@ -61,11 +61,10 @@ def category_ids(path: str, classes: Sequence[str]) -> list[int]:
         ValueError: If a class is not among the categories.
     """
     content = read_json(path, 'category_file of the metric')
-    found = content.get('categories') if isinstance(content, dict) else None
     try:
-        ids = {own['name']: own['id'] for own in found}
+        ids = {own['name']: own['id'] for own in content['categories']}
     except (KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} lacks a list 'categories' of entries with 'id' and "
             "'name': check category_file of the metric."
         ) from error
