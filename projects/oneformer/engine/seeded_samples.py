@@ -142,8 +142,9 @@ class SeededBatches(Sampler[list[Draw]]):
                 yield batch
             if empty:
                 raise InputError(
-                    f'Too few samples for a batch of {self.batch_size}: lower train_dataloader.batch_size, '
-                    'or leave drop_last out.'
+                    f'Too few samples for a batch of {self.batch_size}: '
+                    'lower train_dataloader.batch_size, or leave drop_last '
+                    'out.'
                 )
 
     def __len__(self) -> int:
