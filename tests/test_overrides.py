@@ -57,7 +57,7 @@ def test_an_override_that_is_read_is_accepted(check, config, key):
             "no 'batch_sise', did you mean train_dataloader.batch_size?",
         ),
         (
-            'default_hooks.chekpoint.interval',
+            'default_hooks.checkpoints.interval',
             'did you mean default_hooks.checkpoint?',
         ),
         ('env_cfg.cudnn_benchmarkk', 'did you mean env_cfg.cudnn_benchmark?'),
