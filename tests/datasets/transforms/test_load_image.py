@@ -78,6 +78,7 @@ def test_a_sample_gets_what_mmcv_gives(tmp_path):
     assert found == expected
 
 
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
 def test_the_limit_of_pixels_is_an_option(tmp_path):
     path = tmp_path / 'a.png'
     Image.new('L', (5, 5)).save(path)
