@@ -32,7 +32,12 @@ def shapes(tmp_path_factory):
 
 
 def start(
-    shapes: Path, work_dir: Path, *more: str, workers: int = 0, **options
+    shapes: Path,
+    work_dir: Path,
+    *more: str,
+    workers: int = 0,
+    iterations: int = ITERATIONS,
+    **options,
 ) -> subprocess.Popen:
     """Start a training that saves a checkpoint after each iteration."""
     command = [
@@ -43,7 +48,7 @@ def start(
         f'train_dataloader.persistent_workers={workers > 0}',
         'train_dataloader.batch_size=2',
         *('val_dataloader=None', 'val_cfg=None', 'val_evaluator=None'),
-        f'train_cfg.max_iters={ITERATIONS}',
+        f'train_cfg.max_iters={iterations}',
         *('randomness.seed=None', 'default_hooks.logger.interval=1'),
         'default_hooks.checkpoint.interval=1',
         'default_hooks.checkpoint.max_keep_ckpts=2',
@@ -110,7 +115,9 @@ def test_training_killed_at_random_equals_training_that_was_not(
 
 
 def test_ctrl_c_saves_and_prints_the_command_that_continues(shapes, tmp_path):
-    process = start(shapes, tmp_path, workers=2, start_new_session=True)
+    process = start(
+        shapes, tmp_path, workers=2, iterations=9999, start_new_session=True
+    )
     follow(process, 2)
     # A second training is refused in the meantime.
     second = start(shapes, tmp_path)
