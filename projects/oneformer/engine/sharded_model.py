@@ -67,6 +67,18 @@ class ShardedModel(MMFullyShardedDataParallel):
             self._optimizer.register_step_pre_hook(self._average)
         return super().train_step(data, optim_wrapper)
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the weights alone, so that a checkpoint has no more.
+
+        FSDP marks the tensors. A marked tensor is saved as an object, which
+        the safe reading of checkpoints refuses.
+        """
+        state = super().state_dict(*args, **kwargs)
+        if kwargs.get('destination') is None:  # not as a part of a model
+            for name, value in state.items():
+                state[name] = value.detach()
+        return state
+
     def _average(self, *args: Any) -> None:
         """Give all processes the mean of the gradients that none divides."""
         for param in self._whole:
