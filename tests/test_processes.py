@@ -10,6 +10,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from projects.oneformer.weights import read_checkpoint
 from tests.recipe_twins import CONFIGS, load_config, make_pictures, shrink
 from tests.test_tools import CONFIG, ROOT, free_port, run, short_run
 from tools._processes import VARIABLES, first_host, join_processes
@@ -92,7 +93,8 @@ def test_with_gpus_the_processes_are_joined_by_mmengine(environment):
         environment.setenv(own, '0')
     config = empty_config()
     join_processes(config, 'slurm')
-    assert config == dict(empty_config(), launcher='slurm')
+    expected = dict(empty_config().to_dict(), launcher='slurm')
+    assert config.to_dict() == expected
 
 
 def test_the_first_host_of_a_slurm_job_is_asked_of_slurm(
@@ -224,43 +226,25 @@ def train_both(config, work_dir, *options) -> list[float]:
 
 @pytest.mark.slow
 def test_sharded_training_is_that_of_whole_models(swin, tmp_path):
-    found = train_both(swin / 'sharded.py', tmp_path / 'sharded')
-    expected = train_both(swin / 'whole.py', tmp_path / 'whole')
-    assert len(expected) == 2
-    # Gradients are added up in another order.
-    assert found == pytest.approx(expected, rel=1e-4)
-
-    checkpoint = torch.load(
-        tmp_path / 'sharded' / 'iter_2.pth', weights_only=False
-    )
+    losses, states = {}, {}
+    for name in ('sharded', 'whole'):
+        losses[name] = train_both(swin / f'{name}.py', tmp_path / name)
+        file = tmp_path / name / 'iter_2.pth'
+        states[name] = read_checkpoint(str(file))['state_dict']
+    assert len(losses['whole']) == 2
+    assert losses['sharded'] == pytest.approx(losses['whole'], rel=1e-4)
     model = MODELS.build(Config.fromfile(swin / 'whole.py').model)
-    model.load_state_dict(checkpoint['state_dict'])
-    assert checkpoint['meta']['tasks'] == ['panoptic', 'instance', 'semantic']
-    whole = torch.load(tmp_path / 'whole' / 'iter_2.pth', weights_only=False)
-    rate = whole['optimizer']['param_groups'][0]['initial_lr']
-    for name, weights in whole['state_dict'].items():
-        # Where a gradient is 0 but for rounding, Adam moves by its sign.
+    model.load_state_dict(states['sharded'])
+    for name, weights in states['whole'].items():
+        # A step moves them by 1e-4, or 1e-5 in the backbone.
         torch.testing.assert_close(
-            checkpoint['state_dict'][name],
-            weights,
-            rtol=0,
-            atol=4.1 * max(rate, 1e-4),
+            states['sharded'][name], weights, rtol=0, atol=1e-6
         )
-    groups = checkpoint['optimizer']['param_groups']
-    assert sorted((g['lr'], g['weight_decay']) for g in groups) == sorted(
-        (g['lr'], g['weight_decay'])
-        for g in whole['optimizer']['param_groups']
-    )
 
-    more = (
-        '--cfg-options',
-        'train_cfg.max_iters=3',
-        'train_cfg.val_interval=3',
-    )
-    (loss,) = train_both(
-        swin / 'sharded.py', tmp_path / 'sharded', '--resume', *more
-    )
-    (expected,) = train_both(
-        swin / 'whole.py', tmp_path / 'whole', '--resume', *more
-    )
-    assert loss == pytest.approx(expected, rel=1e-3)
+    more = ('train_cfg.max_iters=3', 'train_cfg.val_interval=3')
+    for name in ('sharded', 'whole'):
+        (losses[name],) = train_both(
+            *(swin / f'{name}.py', tmp_path / name),
+            *('--resume', '--cfg-options', *more),
+        )
+    assert losses['sharded'] == pytest.approx(losses['whole'], rel=1e-3)

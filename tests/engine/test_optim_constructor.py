@@ -237,3 +237,19 @@ def test_the_classes_of_norms_are_a_list():
     expected = r"got the str 'OwnNorm': write \['OwnNorm'\]"
     with pytest.raises(ValueError, match=expected):
         build(Toy(), norm_decay_mult=0.0, decayed_norms='OwnNorm')
+
+
+def test_a_sharded_part_has_the_rates_of_its_name():
+    plain, sharded = Toy(), Toy()
+    # As FSDP puts a module between a part and its parameters.
+    inner = sharded.backbone
+    sharded.backbone = nn.Module()
+    sharded.backbone._fsdp_wrapped_module = inner
+    rules = dict(custom_keys={'backbone.conv': dict(lr_mult=0.5)})
+    expected = rates_of(plain, build(plain, **rules))
+    found = rates_of(sharded, build(sharded, **rules))
+    assert expected['backbone.conv.weight'][0] == LR / 2
+    assert expected == {
+        name.replace('_fsdp_wrapped_module.', ''): own
+        for name, own in found.items()
+    }

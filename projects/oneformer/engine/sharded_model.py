@@ -37,8 +37,6 @@ class ShardedModel(MMFullyShardedDataParallel):
         whole = [param for param in module.parameters() if param.dim() == 0]
         for param in whole:
             param.data = param.data.to(get_device())
-        # PyTorch wraps layers in this class, too, and gives them its own.
-        kwargs.setdefault('ignored_states', whole)
         if min_layer_params is not None:
             layers = {
                 id(layer)
@@ -56,7 +54,7 @@ class ShardedModel(MMFullyShardedDataParallel):
                 return enough and (recurse or id(module) in layers)
 
             kwargs['auto_wrap_policy'] = is_layer
-        super().__init__(module, **kwargs)
+        super().__init__(module, ignored_states=whole, **kwargs)
         self._whole = whole
         self._optimizer: Any = None
 
@@ -66,6 +64,17 @@ class ShardedModel(MMFullyShardedDataParallel):
             self._optimizer = optim_wrapper.optimizer
             self._optimizer.register_step_pre_hook(self._average)
         return super().train_step(data, optim_wrapper)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the weights alone, so that a checkpoint has no more.
+
+        FSDP marks the tensors. A marked tensor is saved as an object, which
+        the safe reading of checkpoints refuses.
+        """
+        state = super().state_dict(*args, **kwargs)
+        for name, value in state.items():
+            state[name] = value.detach()
+        return state
 
     def _average(self, *args: Any) -> None:
         """Give all processes the mean of the gradients that none divides."""
