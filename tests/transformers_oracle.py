@@ -149,9 +149,17 @@ class GivenMasks:
     Args:
         head (nn.Module): Whose masks are replaced.
         given (list[Tensor]): One mask a layer.
+        ambiguous (float): Logits nearer to zero may have either sign; with
+            inf the masks are not compared.
     """
 
-    def __init__(self, head: nn.Module, given: list[Tensor]) -> None:
+    def __init__(
+        self,
+        head: nn.Module,
+        given: list[Tensor],
+        ambiguous: float = AMBIGUOUS,
+    ) -> None:
+        self.ambiguous = ambiguous
         self.head = head
         self.given = given
         self.num_heads = head.decoder.layers[0].cross_attn.num_heads
@@ -170,7 +178,7 @@ class GivenMasks:
         # The oracle repeats a mask for every head.
         given = self.given[self.calls][:: self.num_heads]
         logits = mask_logits(embeds, features).flatten(2)
-        ambiguous = (logits.abs() < AMBIGUOUS).any(-1)  # (B, Q)
+        ambiguous = (logits.abs() < self.ambiguous).any(-1)  # (B, Q)
         differs = (own != given).any(-1)  # (B, Q)
         assert not (differs & ~ambiguous).any()
         self.calls += 1
@@ -190,11 +198,17 @@ def text_ids(samples: list, num_texts: int) -> Tensor:
 
 
 def loss_terms(
-    pair: Pair, pictures: Tensor, samples: list
+    pair: Pair, pictures: Tensor, samples: list, ambiguous: float = AMBIGUOUS
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the loss terms of ours and of the oracle, under our names.
 
     Attention masks are the oracle's, matching and points are ours.
+
+    Args:
+        pair (Pair): Both networks.
+        pictures (Tensor): Normalised images, (B, 3, H, W).
+        samples (list): Theirs.
+        ambiguous (float): See :class:`GivenMasks`.
     """
     oracle, ours = pair
     ids = text_ids(samples, ours.panoptic_head.text_mapper.num_texts)
@@ -215,7 +229,7 @@ def loss_terms(
 
     with (
         pytest.MonkeyPatch.context() as patch,
-        GivenMasks(ours.panoptic_head, theirs.attention_masks),
+        GivenMasks(ours.panoptic_head, theirs.attention_masks, ambiguous),
     ):
         patch.setattr(criterion, 'matcher', match)
         patch.setattr(criterion, 'draw_points', draw_points)
