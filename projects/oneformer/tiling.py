@@ -442,7 +442,9 @@ class Mosaic:
     def write(self, sample: DetDataSample) -> None:
         """Write the joined results, on the CPU, into a sample."""
         if self.semantic:
-            sample.pred_sem_seg = semantic_result(self.semantic.result())
+            sample.pred_sem_seg = semantic_result(
+                self.semantic.result(), len(self.semantic.sums)
+            )
         if self.panoptic:
             sample.pred_panoptic_seg = panoptic_result(
                 self.panoptic.result(), self.num_classes

@@ -444,3 +444,15 @@ def test_a_gpu_gives_the_results_of_a_cpu(meta):
         found.scores.cpu()[order],
         expected.scores.sort(descending=True).values,
     )
+
+
+@pytest.mark.parametrize(
+    'num_classes, ignored', [(255, 255), (256, 65535), (300, 65535)]
+)
+def test_the_ignored_value_of_a_semantic_result_is_no_class(
+    num_classes, ignored
+):
+    head = OneFormerFusionHead(num_classes, range(2))
+    masks = torch.randn(4, 8, 12)
+    result = head('semantic', torch.randn(4, num_classes + 1), masks, PLAIN)
+    assert result.ignore_index == ignored

@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..tasks import IGNORE_INDEX, check_task
+from ..tasks import check_task, ignore_index
 from .mask_blocks import Block, MaskBlocks, Workspace, mask_boxes
 
 # Smaller class probabilities count as 0: products with them would be denormal
@@ -219,7 +219,7 @@ class OneFormerFusionHead(BaseModule):
             if scores is not None:
                 y, x = block.place
                 scores[:, y, x] = total
-        result = semantic_result(labels)
+        result = semantic_result(labels, self.num_classes)
         if scores is not None:
             result.scores = scores
         return result
@@ -335,11 +335,11 @@ def best_class(scores: Tensor) -> Tensor:
     return scores.max(0).indices
 
 
-def semantic_result(labels: Tensor) -> PixelData:
+def semantic_result(labels: Tensor, num_classes: int) -> PixelData:
     """Return labels (H, W) as a result, ``sem_seg`` (1, H, W)."""
     result = PixelData(sem_seg=labels[None])
     # SemSegMetric ignores it in the ground truth; it is never predicted.
-    result.set_metainfo(dict(ignore_index=IGNORE_INDEX))
+    result.set_metainfo(dict(ignore_index=ignore_index(num_classes)))
     return result
 
 

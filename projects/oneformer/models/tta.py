@@ -89,7 +89,9 @@ class OneFormerTTA(BaseTTAModel):
             )
         for sample in merged:
             scores = sample.pred_sem_seg.scores
-            sample.pred_sem_seg = semantic_result(best_class(scores))
+            sample.pred_sem_seg = semantic_result(
+                best_class(scores), len(scores)
+            )
         return merged
 
     def score(self, data: dict) -> SampleList:
