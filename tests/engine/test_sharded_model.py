@@ -88,3 +88,10 @@ def test_scalars_are_whole_in_every_process(sharded):
     assert isinstance(scale, nn.Parameter)
     assert scale.shape == ()
     assert sharded._whole == [scale]
+
+
+def test_a_sharded_model_loads_a_checkpoint_of_the_model(sharded):
+    other = build_model(tiny_model(), seed=1).state_dict()
+    sharded.load_state_dict(other)
+    for name, value in sharded.state_dict().items():
+        assert torch.equal(value, other[name]), name

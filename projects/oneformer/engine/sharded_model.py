@@ -8,6 +8,11 @@ from mmengine.device import get_device
 from mmengine.model import MMFullyShardedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import nn
+from torch.distributed.fsdp import (
+    FullOptimStateDictConfig,
+    FullStateDictConfig,
+    StateDictType,
+)
 
 
 @MODEL_WRAPPERS.register_module()
@@ -75,6 +80,19 @@ class ShardedModel(MMFullyShardedDataParallel):
         for name, value in state.items():
             state[name] = value.detach()
         return state
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights, which every process compares with the model's.
+
+        Otherwise only the first process would know those of the model.
+        """
+        with self.state_dict_type(
+            self,
+            StateDictType.FULL_STATE_DICT,
+            FullStateDictConfig(rank0_only=False),
+            FullOptimStateDictConfig(rank0_only=False),
+        ):
+            return super().load_state_dict(*args, **kwargs)
 
     def _average(self, *args: Any) -> None:
         """Give all processes the mean of the gradients that none divides."""
