@@ -175,7 +175,7 @@ def randomise(model: nn.Module) -> None:
 
     Many start at 0 or 1, or are so small that a mistake would not show. With
     these, queries differ from one another and masks cover a part of the
-    picture.
+    image.
     """
     sharp_attention = ('in_proj', 'q_proj', 'k_proj', 'v_proj')
     for name, param in model.named_parameters():
@@ -195,7 +195,7 @@ def randomise(model: nn.Module) -> None:
 
 
 def images(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Return normalised pictures with coarse and fine structure."""
+    """Return normalised images with coarse and fine structure."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(
         batch, 3, height // 16, width // 16, generator=generator
@@ -211,11 +211,11 @@ def data_sample(
     task: str | None = None,
     seed: int = 0,
 ) -> DetDataSample:
-    """Return the sample of a picture that fills its batch.
+    """Return the sample of an image that fills its batch.
 
     Args:
-        height (int): Height of the picture.
-        width (int): Width of the picture.
+        height (int): Height of the image.
+        width (int): Width of the image.
         labels (list[int] | None): Of its rectangular objects; None for a
             sample without ground truth.
         task (str | None): Task that the sample asks for.

@@ -16,7 +16,7 @@ from torch import nn
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 WIDTH = 64
-# Sizes of pictures, crops and scales are divided by it.
+# Sizes of images, crops and scales are divided by it.
 SHRINK = 16
 
 
@@ -124,10 +124,10 @@ def shrink_sizes(step: ConfigDict) -> None:
         ]
 
 
-def make_pictures(
+def make_images(
     dataset: ConfigDict, root: Path, folder: str = '', count: int = 2
 ) -> None:
-    """Draw pictures where the config of a dataset expects them.
+    """Draw images where the config of a dataset expects them.
 
     Each shows the first thing twice, the last class that is stuff, and void.
 
@@ -154,12 +154,12 @@ def make_pictures(
         names = f'{folder}{index}.jpg', f'{index}.png'
         noise = rng.integers(0, 60, ids.shape)
         pictures = (ids * 60 + noise).astype(np.uint8), ids[..., ::-1]
-        for base, name, picture in zip(
+        for base, name, image in zip(
             (prefix.img, prefix.seg), names, pictures, strict=True
         ):
             path = root / base / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), picture)
+            cv2.imwrite(str(path), image)
         images.append(dict(id=index, file_name=names[0], height=64, width=96))
         segments = [
             dict(id=number * 65537, category_id=label + 1, iscrowd=0)

@@ -39,7 +39,7 @@ def build_model() -> torch.nn.Module:
 
 @pytest.fixture(scope='module')
 def options(tmp_path_factory) -> dict[str, str]:
-    """A model with random weights, and five pictures to test it on."""
+    """A model with random weights, and five images to test it on."""
     folder = tmp_path_factory.mktemp('analysis')
     make_demo_data(folder / 'data', num_train=1, num_val=5, size=64, seed=2)
     weights = dict(state_dict=build_model().state_dict())
@@ -177,8 +177,8 @@ def test_a_model_and_its_predictions_give_the_same_confusion(
     counted = np.array([row[1:] for row in table[1:]], int)
     for label, counts in enumerate(counted):
         assert counts.sum() == sum((own == label).sum() for own in truth)
-    with Image.open(tmp_path / 'of_model.png') as picture:
-        assert min(picture.size) > 400
+    with Image.open(tmp_path / 'of_model.png') as image:
+        assert min(image.size) > 400
     assert 'taken for' in capsys.readouterr().out
 
 
@@ -227,8 +227,8 @@ def test_many_classes_and_predictions_of_none_are_drawn(tmp_path):
     table = read_table(tmp_path / 'out.csv')
     assert table[0][-1] == '(no class)'
     assert table[5][-1] == '300'
-    with Image.open(tmp_path / 'out.png') as picture:
-        assert min(picture.size) > 40 * 20  # pixels of a row and its name
+    with Image.open(tmp_path / 'out.png') as image:
+        assert min(image.size) > 40 * 20  # pixels of a row and its name
     assert confusion_matrix.largest(confusion, classes, 9) == [
         f'{classes[4]} taken for (no class): 75.0 % of its pixels (300)',
         f'{classes[8]} taken for {classes[3]}: 33.3 % of its pixels (50)',

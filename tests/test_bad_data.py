@@ -46,7 +46,7 @@ def pipeline_for(task: str) -> list[dict]:
 
 
 class Drawn:
-    """Pictures with panoptic annotation, drawn for a test."""
+    """Images with panoptic annotation, drawn for a test."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -54,7 +54,7 @@ class Drawn:
         self.annotations: list[dict] = []
 
     def add(self, ids: np.ndarray, segments: list[dict]) -> Path:
-        """Add a picture, and return its path."""
+        """Add an image, and return its path."""
         number = len(self.images)
         names = f'{number}.jpg', f'{number}.png'
         coded = np.stack([ids % 256, ids // 256, ids // 65536], -1)
@@ -155,7 +155,7 @@ CASES = {
 @pytest.mark.parametrize('void', ['background', 'ignore'])
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.__name__)
 def test_training_takes(case, void, drawn, model):
-    """One picture alone in its batch, as the last of an epoch may be."""
+    """One image alone in its batch, as the last of an epoch may be."""
     drawn.add(*case())
     sample = drawn.read(void=void)[0]
     assert len(sample['data_samples'].gt_instances) == CASES[case]
@@ -205,14 +205,14 @@ def warnings(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def one_of_two_is_cut(drawn) -> Drawn:
-    """Two pictures; the download of the second stopped half way."""
+    """Two images; the download of the second stopped half way."""
     drawn.add(*one_pixel())
     path = drawn.add(*one_pixel())
     path.write_bytes(path.read_bytes()[:900])
     return drawn
 
 
-def test_a_picture_that_is_cut_stops_the_training_by_name(one_of_two_is_cut):
+def test_an_image_that_is_cut_stops_the_training_by_name(one_of_two_is_cut):
     with pytest.raises(OSError) as caught:
         one_of_two_is_cut.read()[1]
     assert '1.jpg cannot be read' in str(caught.value)

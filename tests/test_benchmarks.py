@@ -138,7 +138,7 @@ def test_the_cpu_table_is_written_with_its_machine(tmp_path):
     table = out.read_text()
     # The header, three measurements of post-processing, two recipes.
     assert len(re.findall(r'^\| .* \|$', table, re.M)) == 1 + 3 + 2
-    assert 'COCO, drawn pictures' in table
+    assert 'COCO, drawn images' in table
     assert f'torch {torch.__version__}' in table
 
 

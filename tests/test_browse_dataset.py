@@ -33,7 +33,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def samples(config):
-    """The tasks of the first picture."""
+    """The tasks of the first image."""
     (dataset,) = browse.build_datasets(config, 'train')
     pipeline = browse.training_pipeline(config)
     return {
@@ -125,7 +125,7 @@ def test_a_mask_is_drawn_on_its_own_pixels(samples):
     near = cv2.dilate(inside.astype(np.uint8), np.ones((201, 201))) > 0
     assert changed[inside].mean() > 0.98
     assert not changed[~near].any()
-    # Half of the picture, half of the palette's red, off lines and labels.
+    # Half of the image, half of the palette's red, off lines and labels.
     half = plain // 2 + np.array([125, 0, 0], np.uint8)
     first = masks[0].repeat(factor, 0).repeat(factor, 1)
     assert (drawing == half).all(axis=-1)[first].mean() > 0.3
@@ -162,7 +162,7 @@ def test_sheets_are_written_for_the_tasks_asked_for(config, tmp_path):
     assert narrow.shape[1] == 2 * browse.CELL_WIDTH + 3 * gap
 
 
-def test_no_more_sheets_are_drawn_than_there_are_pictures(config, tmp_path):
+def test_no_more_sheets_are_drawn_than_there_are_images(config, tmp_path):
     assert len(browse.draw_sheets(config, tmp_path, 50, 'train')) == 4
 
 

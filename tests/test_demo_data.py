@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert files_of(tmp_path / 'a') == files_of(tmp_path / 'b')
 
 
-def test_another_seed_gives_other_pictures(tmp_path):
+def test_another_seed_gives_other_images(tmp_path):
     for seed in (1, 2):
         make_demo_data(tmp_path / str(seed), 1, 1, size=64, seed=seed)
     first, second = (files_of(tmp_path / name) for name in '12')
@@ -79,7 +79,7 @@ def test_another_seed_gives_other_pictures(tmp_path):
         assert first[name] != second[name]
 
 
-def test_more_pictures_leave_the_first_ones_as_they_are(tmp_path):
+def test_more_images_leave_the_first_ones_as_they_are(tmp_path):
     make_demo_data(tmp_path / 'few', 1, 1, size=64, seed=0)
     make_demo_data(tmp_path / 'more', 2, 1, size=64, seed=0)
     few, more = files_of(tmp_path / 'few'), files_of(tmp_path / 'more')
@@ -117,7 +117,7 @@ def test_hard_things_are_smaller_and_of_any_hue():
     assert abs(shares - 0.25).max() < 0.08
 
 
-def test_every_picture_is_there_at_the_size_asked_for(root, split):
+def test_every_image_is_there_at_the_size_asked_for(root, split):
     images = read_json(root, 'panoptic', split)['images']
     assert len(images) == SPLITS[split]
     assert len(list((root / split).iterdir())) == SPLITS[split]
@@ -144,7 +144,7 @@ def test_things_come_first_in_the_categories(root, split):
     assert things == categories[:4]
 
 
-def test_a_picture_has_two_to_six_things_and_two_to_four_kinds_of_stuff(root):
+def test_an_image_has_two_to_six_things_and_two_to_four_kinds_of_stuff(root):
     for segments in all_segments(root):
         kinds = Counter(
             s['category_id'] in THING_IDS for s in segments if not s['iscrowd']
@@ -153,7 +153,7 @@ def test_a_picture_has_two_to_six_things_and_two_to_four_kinds_of_stuff(root):
         assert 2 <= kinds[False] <= 4
 
 
-def test_every_class_is_in_the_training_pictures(root):
+def test_every_class_is_in_the_training_images(root):
     seen = {s['category_id'] for p in all_segments(root) for s in p}
     assert seen == THING_IDS | STUFF_IDS
 
@@ -166,7 +166,7 @@ def test_a_class_of_stuff_is_one_segment(root):
         assert len(stuff) == len(set(stuff))
 
 
-def test_crowds_and_void_are_in_some_pictures_but_not_in_most(root):
+def test_crowds_and_void_are_in_some_images_but_not_in_most(root):
     pictures = all_segments(root)
     crowds = [p for p in pictures if any(s['iscrowd'] for s in p)]
     voids = [p for p in pictures if sum(s['area'] for s in p) < 96 * 96]
@@ -194,7 +194,7 @@ def test_area_and_box_are_those_of_the_pixels(root, split):
 
 
 def test_every_thing_can_be_seen(root):
-    # 30 pixels of a picture with 128 x 128 pixels.
+    # 30 pixels of an image with 128 x 128 pixels.
     least = 30 * (96 / 128) ** 2
     for segments in all_segments(root):
         assert min(s['area'] for s in segments) >= least

@@ -47,12 +47,12 @@ def test_every_test_named_on_the_page_exists():
     assert len(NAMED) > 40
 
 
-def test_pictures_are_normalised_as_rgb_and_padded_with_zero_after_it(model):
+def test_images_are_normalised_as_rgb_and_padded_with_zero_after_it(model):
     blue, green, red = 10, 20, 30
-    picture = torch.tensor([blue, green, red], dtype=torch.uint8)
-    picture = picture[:, None, None].expand(3, 40, 33)
+    image = torch.tensor([blue, green, red], dtype=torch.uint8)
+    image = image[:, None, None].expand(3, 40, 33)
     data = model.data_preprocessor(
-        dict(inputs=[picture], data_samples=[DetDataSample()])
+        dict(inputs=[image], data_samples=[DetDataSample()])
     )
     inputs, (sample,) = data['inputs'], data['data_samples']
     assert inputs.shape == (1, 3, 64, 64)
@@ -70,7 +70,7 @@ def test_pictures_are_normalised_as_rgb_and_padded_with_zero_after_it(model):
 
 @torch.no_grad()
 def test_the_network_does_not_know_what_is_padding(model):
-    # The same input, once all picture, once half of it padding.
+    # The same input, once all image, once half of it padding.
     inputs = images(1, 64, 64)
     inputs[:, :, 32:] = 0
     whole, half = (

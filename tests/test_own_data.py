@@ -48,7 +48,7 @@ RENAMED = dict(
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory) -> Path:
-    """Drawn pictures with all kinds of annotation."""
+    """Drawn images with all kinds of annotation."""
     folder = tmp_path_factory.mktemp('drawn') / 'demo'
     tool = runpy.run_path(str(ROOT / 'tools/misc/make_demo_data.py'))
     tool['make_demo_data'](folder, num_train=4, num_val=2, size=64)
@@ -224,7 +224,7 @@ def commands() -> list[list[str]]:
 
 
 def test_the_shell_commands_of_the_page_run(tmp_path, monkeypatch):
-    """As they are written, with few pictures and steps of a small model."""
+    """As they are written, with few images and steps of a small model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / 'tools')
     for folder in ('configs', 'tools'):

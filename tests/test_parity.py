@@ -179,8 +179,8 @@ def test_the_three_tasks_differ_by_more_than_the_tolerances(pair):
 
 @torch.no_grad()
 @pytest.mark.parametrize('size', SIZES)
-def test_the_tiny_network_agrees_from_picture_to_logits(tiny, size):
-    """Nothing is replaced: with these pictures no mask is ambiguous."""
+def test_the_tiny_network_agrees_from_image_to_logits(tiny, size):
+    """Nothing is replaced: with these images no mask is ambiguous."""
     pictures, tasks = images(2, *size, seed=2), ['semantic', 'instance']
     theirs, _ = trace_oracle(tiny.oracle, pictures, tasks)
     samples = [data_sample(*size, task=task) for task in tasks]

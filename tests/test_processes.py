@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from projects.oneformer.weights import read_checkpoint
-from tests.recipe_twins import CONFIGS, load_config, make_pictures, shrink
+from tests.recipe_twins import CONFIGS, load_config, make_images, shrink
 from tests.test_tools import CONFIG, ROOT, free_port, run, short_run
 from tools._processes import VARIABLES, first_host, join_processes
 from tools.misc.make_demo_data import make_demo_data
@@ -195,7 +195,7 @@ def swin(tmp_path_factory):
     config = shrink(load_config('oneformer_swin-t_coco'))
     for name in ('train', 'val', 'test'):
         loader = config[f'{name}_dataloader']
-        make_pictures(loader.dataset, folder, count=4)
+        make_images(loader.dataset, folder, count=4)
         loader.update(batch_size=1, num_workers=0, persistent_workers=False)
     config.train_cfg.update(max_iters=2, val_interval=2)
     config.default_hooks.checkpoint.interval = 2

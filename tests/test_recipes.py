@@ -25,7 +25,7 @@ from tests.recipe_twins import (
     CONFIGS,
     build_on_meta,
     load_config,
-    make_pictures,
+    make_images,
     shrink,
 )
 
@@ -208,7 +208,7 @@ def test_the_page_of_configs_lists_every_recipe(name, recipe):
     assert f'`{recipe.reference}`' in row
 
 
-def test_sixteen_pictures_make_an_iteration(config):
+def test_sixteen_images_make_an_iteration(config):
     assert config.train_dataloader.batch_size == 2  # on each of 8 GPUs
     assert config.auto_scale_lr.base_batch_size == 16
     assert config.train_dataloader.sampler == dict(
@@ -239,7 +239,7 @@ def test_length_precision_and_evaluation_are_those_of_the_reference(
     assert 'accumulative_counts' not in wrapper
 
 
-def test_pictures_are_augmented_as_in_the_reference(name, config, recipe):
+def test_images_are_augmented_as_in_the_reference(name, config, recipe):
     pipeline = config.train_dataloader.dataset.pipeline
     flip = dict(type='RandomFlip', prob=0.5)
     if recipe.data == 'coco':
@@ -280,7 +280,7 @@ def test_pictures_are_augmented_as_in_the_reference(name, config, recipe):
     ]
 
 
-def test_pictures_are_tested_as_in_the_reference(config, recipe):
+def test_images_are_tested_as_in_the_reference(config, recipe):
     data = recipe.data.split()[0]
     assert config.val_dataloader.dataset.pipeline[1] == dict(
         type='Resize',
@@ -330,7 +330,7 @@ def test_ade20k_and_cityscapes_are_measured_on_their_own_files(config, recipe):
         assert metric.seg_prefix == 'data/cityscapes/gtFine/val'
 
 
-def test_pictures_without_things_are_left_out_of_coco_only(config, recipe):
+def test_images_without_things_are_left_out_of_coco_only(config, recipe):
     filtered = config.train_dataloader.dataset.get('filter_cfg')
     if recipe.data == 'coco':
         assert filtered == dict(filter_empty_gt=True)
@@ -711,10 +711,10 @@ def test_clipping_limits_the_norm_of_all_gradients_together():
 
 def test_a_small_twin_trains_and_answers(name, config, recipe, tmp_path):
     config = derive_all_truth(shrink(config))
-    # In Cityscapes the names of the pictures include a folder.
+    # In Cityscapes the names of the images include a folder.
     folder = 'aachen/' if recipe.data == 'cityscapes' else ''
     for loader in (config.train_dataloader, config.val_dataloader):
-        make_pictures(loader.dataset, tmp_path, folder)
+        make_images(loader.dataset, tmp_path, folder)
     model = MODELS.build(config.model)
     train_one_iteration(model, config)
 
@@ -752,7 +752,7 @@ def derive_all_truth(config):
 
 
 def train_one_iteration(model: nn.Module, config) -> None:
-    """Train on two pictures, and check what the model was given and did."""
+    """Train on two images, and check what the model was given and did."""
     dataset = DATASETS.build(config.train_dataloader.dataset)
     batch = pseudo_collate([dataset[0], dataset[1]])
     for inputs, sample in zip(

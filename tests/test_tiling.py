@@ -1,4 +1,4 @@
-"""Tiles: how they cover a picture, and how their results become one."""
+"""Tiles: how they cover an image, and how their results become one."""
 
 import numpy as np
 import pytest
@@ -173,19 +173,19 @@ def test_instances_below_the_threshold_are_dropped():
 
 
 @pytest.fixture
-def picture():
+def image():
     return np.random.default_rng(0).integers(
         0, 256, (40, 52, 3), dtype=np.uint8
     )
 
 
-def test_one_tile_for_the_picture_gives_the_plain_result(
+def test_one_tile_for_the_image_gives_the_plain_result(
     weights,  # noqa: F811
-    picture,
+    image,
 ):
     plain = OneFormerInferencer(config(), weights, 'cpu')
     tiled = OneFormerInferencer(config(), weights, 'cpu', tile=52)
-    (expected,), (found,) = plain(picture), tiled(picture)
+    (expected,), (found,) = plain(image), tiled(image)
     assert found.ori_shape == (40, 52)
     for name in ('pred_panoptic_seg', 'pred_sem_seg'):
         assert_same_labels(found.get(name).sem_seg, expected.get(name).sem_seg)
@@ -196,9 +196,9 @@ def test_one_tile_for_the_picture_gives_the_plain_result(
     assert_same_instances(found.pred_instances, expected.pred_instances)
 
 
-def test_tiles_of_a_picture_are_answered_together(
+def test_tiles_of_an_image_are_answered_together(
     weights,  # noqa: F811
-    picture,
+    image,
     monkeypatch,
 ):
     tiled = OneFormerInferencer(config(), weights, 'cpu', tile=32, overlap=8)
@@ -219,7 +219,7 @@ def test_tiles_of_a_picture_are_answered_together(
         ]
 
     monkeypatch.setattr(tiled, '_segment', segment)
-    (sample,) = tiled(picture, tasks='panoptic', batch_size=3)
+    (sample,) = tiled(image, tasks='panoptic', batch_size=3)
     assert batches == [3, 1]
     assert sample.pred_panoptic_seg.sem_seg.unique().tolist() == [A]
     assert sample.pred_panoptic_seg.sem_seg.shape == (1, 40, 52)

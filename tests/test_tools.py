@@ -219,7 +219,7 @@ def test_slurm_passes_the_job_on(tmp_path):
     )
 
 
-def test_inference_writes_a_picture_per_task_and_one_json(
+def test_inference_writes_an_image_per_task_and_one_json(
     trained, data, tmp_path
 ):
     work_dir, _ = trained

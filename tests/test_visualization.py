@@ -1,4 +1,4 @@
-"""Drawing: what changes in a picture, what does not, and what is refused."""
+"""Drawing: what changes in an image, what does not, and what is refused."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_a_segment_is_the_mean_of_the_image_and_its_colour(image, sample):
 def test_an_outline_is_lighter_than_its_segment(image, sample):
     drawn = draw_result(image, sample, 'panoptic', META)
     assert drawn[199, 5].sum() > drawn[100, 5].sum()
-    # but there is none along the border of the picture
+    # but there is none along the border of the image
     assert (drawn[0, 5] == drawn[100, 5]).all()
 
 
@@ -124,7 +124,7 @@ def test_a_label_avoids_a_hole_in_its_segment(image):
     assert (drawn == 255).all(-1)[ids == 1].sum() > 50
 
 
-def test_labels_grow_with_the_picture():
+def test_labels_grow_with_the_image():
     def white_pixels(side: int) -> int:
         ids = np.ones((side, side), int)
         segments = [dict(id=1, category=2, is_thing=False, iscrowd=0)]
@@ -197,7 +197,7 @@ def test_an_instance_of_a_class_without_a_name_is_refused(image, sample):
         draw_result(image, sample, 'instance', META)
 
 
-def test_the_same_result_gives_the_same_picture(image, sample):
+def test_the_same_result_gives_the_same_image(image, sample):
     meta = dict(classes=META['classes'])  # colours are made up
     first, second = (
         draw_result(image, sample, 'panoptic', meta) for _ in range(2)
@@ -263,7 +263,7 @@ def test_a_sheet_has_a_column_for_each_header_and_cells_of_one_width():
     assert sheet.shape[1] == 3 * gap + 2 * 240
     black = (sheet[-gap - 1] == 0).all(-1)
     assert black.sum() == 2 * 240
-    # 480 rows for the first row's tall picture, 60 for the second row
+    # 480 rows for the first row's tall image, 60 for the second row
     column = (sheet[:, gap + 240 + gap + 5] == 0).all(-1)
     assert column.sum() == 480 + 60
     assert (sheet[[0, -1]] == 255).all()
@@ -281,7 +281,7 @@ def test_headers_and_footer_are_written_on_white():
     assert all((margin == 255).all() for margin in margins)
 
 
-def test_a_row_without_a_picture_for_each_header_is_refused():
+def test_a_row_without_an_image_for_each_header_is_refused():
     picture = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(ValueError, match='2 images.*got 1 in row 1'):
         image_sheet([[picture, picture], [picture]], ['a', 'b'])

@@ -333,9 +333,8 @@ def _too_large(size: tuple[int, int] | None, max_pixels: int) -> str:
         number = f'{size[0]} x {size[1]} = {size[0] * size[1]} pixels'
     return (
         f'it has {number}, expected at most {max_pixels}. Save it smaller, or '
-        'raise max_pixels of LoadImageFromFile, as with --cfg-options '
-        'test_dataloader.dataset.pipeline.0.max_pixels=1000000000 '
-        '(train_dataloader in training).'
+        'raise max_pixels of the step LoadImageFromFile in the pipelines of '
+        'the config.'
     )
 
 

@@ -56,7 +56,7 @@ SEGMENTS = [
 ]
 
 
-def add_picture(root: Path, folder: str, name: str, label=SEMANTIC) -> None:
+def add_image(root: Path, folder: str, name: str, label=SEMANTIC) -> None:
     """Add an image with labels as the releases have them."""
     height, width = np.shape(label)
     image = root / 'images' / folder / f'{name}.jpg'
@@ -72,10 +72,10 @@ def add_picture(root: Path, folder: str, name: str, label=SEMANTIC) -> None:
 def root(tmp_path) -> Path:
     """Three training images and one to validate on."""
     folder = tmp_path / 'ADEChallengeData2016'
-    add_picture(folder, 'training', 'ADE_train_1')
-    add_picture(folder, 'training', 'ADE_train_2', [[3, 3], [150, 0]])
-    add_picture(folder, 'training', 'ADE_train_3')
-    add_picture(folder, 'validation', 'ADE_val_1')
+    add_image(folder, 'training', 'ADE_train_1')
+    add_image(folder, 'training', 'ADE_train_2', [[3, 3], [150, 0]])
+    add_image(folder, 'training', 'ADE_train_3')
+    add_image(folder, 'validation', 'ADE_val_1')
     return folder
 
 
@@ -104,7 +104,7 @@ def test_stuff_that_instances_hide_is_no_segment(root, convert):
     assert classes == {0, 6, 12, 7}  # no sky, which was below a person
 
 
-def test_a_picture_without_instances_is_stuff_only(root, convert):
+def test_an_image_without_instances_is_stuff_only(root, convert):
     convert('ade20k', root)
     png = root / 'ade20k_panoptic_train' / 'ADE_train_2.png'
     assert read_ids(png) == [[3, 3], [0, 0]]  # 150, a flag, is a thing
@@ -123,7 +123,7 @@ def test_semantic_labels_start_at_0_and_255_is_void(root, convert):
     assert last.tolist() == [[2, 2], [149, 255]]
 
 
-def test_instances_are_numbered_from_one_over_all_pictures(root, convert):
+def test_instances_are_numbered_from_one_over_all_images(root, convert):
     convert('ade20k', root)
     content = read_json(root / 'ade20k_instance_train.json')
     assert [a['id'] for a in content['annotations']] == [1, 2, 3, 4, 5, 6]
@@ -197,7 +197,7 @@ def test_the_dataset_reads_what_is_made(root, convert, mmdet_scope):
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_real_pictures_agree_with_their_published_annotations(
+def test_real_images_agree_with_their_published_annotations(
     tmp_path, shared_data, convert, split
 ):
     source = shared_data / 'ade20k_mini' / 'ADEChallengeData2016'
@@ -253,7 +253,7 @@ def test_a_missing_release_is_told_with_where_to_get_it(root, convert):
     assert 'annotations_instance.tar' in result.error
 
 
-def test_pictures_without_instance_file_are_told(root, convert):
+def test_images_without_instance_file_are_told(root, convert):
     path = root / 'annotations_instance/training/ADE_train_2.png'
     path.unlink()
     result = convert('ade20k', root)
@@ -264,7 +264,7 @@ def test_pictures_without_instance_file_are_told(root, convert):
     assert not [*root.glob('*.json*')]
 
 
-def test_pictures_without_instance_file_can_be_left_out(root, convert):
+def test_images_without_instance_file_can_be_left_out(root, convert):
     (root / 'annotations_instance/training/ADE_train_2.png').unlink()
     assert convert('ade20k', root, '--allow-missing').code == 0
     images = read_json(root / 'ade20k_panoptic_train.json')['images']
@@ -372,7 +372,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     assert files_of(root) == files_of(whole)
 
 
-def test_a_picture_that_vanished_in_between_is_made_again(
+def test_an_image_that_vanished_in_between_is_made_again(
     root, tmp_path, convert, monkeypatch
 ):
     with monkeypatch.context() as patch:

@@ -48,7 +48,7 @@ SEGMENTS = [
     dict(id=26000, category_id=26, area=2, bbox=[1, 1, 1, 2], iscrowd=0),
     dict(id=26001, category_id=26, area=2, bbox=[2, 0, 1, 2], iscrowd=0),
 ]
-PICTURES = {
+IMAGES = {
     'train': ['bonn_000000_000019', 'aachen_000000_000019'],
     'val': ['lindau_000000_000019'],
     'test': ['berlin_000000_000019'],
@@ -70,7 +70,7 @@ def image_path(root: Path, split: str, name: str) -> Path:
 def root(tmp_path) -> Path:
     """Four images in the layout of the release."""
     folder = tmp_path / 'cityscapes'
-    for split, names in PICTURES.items():
+    for split, names in IMAGES.items():
         for name in names:
             write_png(image_path(folder, split, name), np.zeros((3, 4, 3)))
             for kind, values, bits in (
@@ -113,7 +113,7 @@ def test_file_names_tell_the_city(root, convert):
 
 def test_train_ids_follow_the_order_of_classes(root, convert):
     convert('cityscapes', root)
-    path = label_path(root, 'val', PICTURES['val'][0], 'labelTrainIds')
+    path = label_path(root, 'val', IMAGES['val'][0], 'labelTrainIds')
     assert read_png(path).dtype == np.uint8
     assert read_png(path).tolist() == [
         [0, 0, 13, 255],
@@ -151,7 +151,7 @@ def test_the_official_script_makes_the_same(root, tmp_path, convert):
     theirs.mkdir()
     official.convert2panoptic(str(root / 'gtFine'), str(theirs))
     convert('cityscapes', root, '--splits', 'train', 'val', 'test')
-    for split in PICTURES:
+    for split in IMAGES:
         name = f'cityscapes_panoptic_{split}'
         expected = read_json(theirs / f'{name}.json')
         got = json_of(root, split)
@@ -244,7 +244,7 @@ def test_what_was_made_is_as_the_official_files(official, convert):
         )
 
 
-def test_an_official_json_of_other_pictures_is_refused(root, convert):
+def test_an_official_json_of_other_images_is_refused(root, convert):
     convert('cityscapes', root)
     path = root / 'gtFine' / 'cityscapes_panoptic_train.json'
     content = read_json(path)
@@ -270,7 +270,7 @@ def test_a_missing_release_is_told_with_where_to_get_it(root, convert):
 
 
 def test_a_missing_image_is_named(root, convert):
-    path = image_path(root, 'val', PICTURES['val'][0])
+    path = image_path(root, 'val', IMAGES['val'][0])
     path.unlink()
     result = convert('cityscapes', root)
     assert result.code == 1
@@ -288,7 +288,7 @@ def test_a_missing_image_is_named(root, convert):
     ],
 )
 def test_a_wrong_label_is_named(root, convert, kind, values, message):
-    path = label_path(root, 'val', PICTURES['val'][0], kind)
+    path = label_path(root, 'val', IMAGES['val'][0], kind)
     write_png(path, values, np.uint16 if 'inst' in kind else np.uint8)
     result = convert('cityscapes', root)
     assert result.code == 1

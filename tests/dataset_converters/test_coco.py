@@ -234,7 +234,7 @@ def real(tmp_path, shared_data) -> Path:
     return tmp_path
 
 
-def test_real_pictures_agree_with_an_independent_conversion(real, convert):
+def test_real_images_agree_with_an_independent_conversion(real, convert):
     assert convert('coco', real).code == 0
     ours = read_json(real / 'annotations/panoptic2instances_val2017.json')
     theirs = read_json(real / 'annotations/instances_val2017.json')

@@ -226,7 +226,7 @@ def test_a_palette_is_read_by_its_indices_as_in_training(root, make):
     assert read_ids(path) == before
 
 
-def test_a_picture_without_semantic_png_is_named(root, make):
+def test_an_image_without_semantic_png_is_named(root, make):
     (root / 'semantic' / 'b.png').unlink()
     result = make()
     assert result.code == 1
@@ -234,7 +234,7 @@ def test_a_picture_without_semantic_png_is_named(root, make):
     assert 'b.png' in result.error
 
 
-def test_pictures_that_share_a_name_are_refused(root, make):
+def test_images_that_share_a_name_are_refused(root, make):
     write_png(root / 'train' / 'b.png', np.zeros((3, 4, 3)))
     assert 'differ in their ending only' in make().error
 

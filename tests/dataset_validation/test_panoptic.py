@@ -33,19 +33,19 @@ def test_a_clean_set_has_no_findings(tiny):
 # this id; ``mends`` tells whether the copy is free of it.
 
 
-def spoil_missing_picture(tiny):
+def spoil_missing_image(tiny):
     tiny.jpg().unlink()
 
 
-def spoil_truncated_picture(tiny):
+def spoil_truncated_image(tiny):
     tiny.jpg().write_bytes(tiny.jpg().read_bytes()[:-200])
 
 
-def spoil_empty_picture_file(tiny):
+def spoil_empty_image_file(tiny):
     tiny.jpg().write_bytes(b'')
 
 
-def spoil_picture_size(tiny):
+def spoil_image_size(tiny):
     Image.fromarray(tiny.photo[:-1]).save(tiny.jpg())
 
 
@@ -53,7 +53,7 @@ def spoil_json_size(tiny):
     tiny.images[0]['height'] = 99
 
 
-def spoil_deep_picture(tiny):
+def spoil_deep_image(tiny):
     tiny.images[0]['file_name'] = '1.tif'
     tiny.jpg().unlink()
     deep = np.full((HEIGHT, WIDTH), 300, np.uint16)
@@ -127,7 +127,7 @@ def spoil_png_palette_of_colors(tiny):
     image.save(tiny.png())
 
 
-def spoil_unlisted_picture(tiny):
+def spoil_unlisted_image(tiny):
     Image.fromarray(tiny.photo).save(tiny.jpg(77))
 
 
@@ -258,13 +258,13 @@ def spoil_box_form(tiny):
 
 VIOLATIONS = [
     # spoil, kind, file, id, mends
-    (spoil_missing_picture, 'image-missing', '1.jpg', None, True),
-    (spoil_truncated_picture, 'image-unreadable', '1.jpg', None, True),
-    (spoil_empty_picture_file, 'image-unreadable', '1.jpg', None, True),
-    (spoil_picture_size, 'image-size', '1.jpg', None, False),
+    (spoil_missing_image, 'image-missing', '1.jpg', None, True),
+    (spoil_truncated_image, 'image-unreadable', '1.jpg', None, True),
+    (spoil_empty_image_file, 'image-unreadable', '1.jpg', None, True),
+    (spoil_image_size, 'image-size', '1.jpg', None, False),
     (spoil_json_size, 'image-size', '1.jpg', None, True),
     (spoil_json_size, 'png-size', '1.png', None, True),
-    (spoil_deep_picture, 'image-depth', '1.tif', None, False),
+    (spoil_deep_image, 'image-depth', '1.tif', None, False),
     (spoil_turn_away, 'exif-rotation', '1.jpg', None, True),
     (spoil_turn_to_fit, 'exif-turned', '1.jpg', None, True),
     (spoil_turn_upside_down, 'exif-turned', '1.jpg', None, False),
@@ -279,7 +279,7 @@ VIOLATIONS = [
     (spoil_png_bgr, 'png-mode', '1.png', None, True),
     (spoil_png_palette_of_indices, 'png-mode', '2.png', None, True),
     (spoil_png_palette_of_colors, 'png-palette', '1.png', None, True),
-    (spoil_unlisted_picture, 'unlisted-image', '77.jpg', None, True),
+    (spoil_unlisted_image, 'unlisted-image', '77.jpg', None, True),
     (spoil_unlisted_png, 'unlisted-png', '77.png', None, True),
     (spoil_image_entry, 'json-layout', '.json', 0, False),
     (spoil_segment_entry, 'json-layout', '.json', 1, False),
@@ -343,7 +343,7 @@ def test_a_violation_is_found_and_what_is_clear_is_mended(
 def test_all_violations_of_a_set_are_found_at_once(tiny):
     spoil_area(tiny)
     spoil_listed_only(tiny)
-    spoil_missing_picture(tiny)
+    spoil_missing_image(tiny)
     tiny.annotations[1]['segments_info'][2]['area'] = 1
     tiny.save_json()
     findings = [(f.kind, f.id) for f in tiny.report().findings]
@@ -378,7 +378,7 @@ def test_a_converted_png_has_the_ids_it_was_drawn_with(tiny, tmp_path, spoil):
         np.testing.assert_array_equal(np.asarray(image), rgb(ids))
 
 
-def test_a_png_of_another_picture_is_left_as_it_is(tiny, tmp_path):
+def test_a_png_of_another_image_is_left_as_it_is(tiny, tmp_path):
     Image.fromarray(rgb(tiny.ids[1])).save(tiny.png(1))
     write_fixed(find_sets(tiny.folder), tmp_path / 'copy', tiny.folder)
     copy = tmp_path / 'copy' / 'annotations/panoptic_train/1.png'
@@ -401,7 +401,7 @@ def test_a_palette_that_could_be_read_both_ways_is_left_as_it_is(
     assert 'png-mode' in kinds(check_sets(moved))
 
 
-def test_things_are_told_by_name_by_another_file_or_by_several_in_a_picture(
+def test_things_are_told_by_name_by_another_file_or_by_several_in_an_image(
     tiny, tmp_path
 ):
     for category in tiny.categories:
@@ -447,7 +447,7 @@ def test_a_broken_json_is_an_error(tiny):
     ] == [('json-unreadable', str(tiny.json))]
 
 
-def test_a_set_without_any_picture_to_use_is_an_error(tiny):
+def test_a_set_without_any_image_to_use_is_an_error(tiny):
     tiny.annotations.clear()
     tiny.save_json()
     assert 'empty-set' in kinds(tiny.report())

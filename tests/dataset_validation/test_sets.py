@@ -4,7 +4,7 @@ import pytest
 from dataset_validation import AnnotationSet, check_sets, find_sets
 
 
-def test_pngs_and_pictures_may_lie_in_one_folder(tiny):
+def test_pngs_and_images_may_lie_in_one_folder(tiny):
     for path in tiny.png().parent.iterdir():
         path.rename(tiny.jpg().parent / path.name)
     tiny.png().parent.rmdir()

@@ -65,7 +65,7 @@ def refused(make, content, **options) -> str:
     return str(caught.value)
 
 
-def test_a_picture_is_given_with_its_objects(make, content, tmp_path):
+def test_an_image_is_given_with_its_objects(make, content, tmp_path):
     data = make(content).get_data_info(0)
     assert data['img_path'] == str(tmp_path / 'pictures/x/a.jpg')
     assert (data['img_id'], data['height'], data['width']) == (5, 6, 8)
@@ -95,7 +95,7 @@ def test_metainfo_sets_the_order_of_the_classes(make, content):
     assert [segment['category'] for segment in segments] == [0, 1]
 
 
-def test_a_picture_without_objects_is_kept_unless_filtered(make, content):
+def test_an_image_without_objects_is_kept_unless_filtered(make, content):
     assert len(make(content)) == 2
     assert make(content).get_data_info(1)['segments_info'] == []
     filtered = make(content, filter_cfg=dict(filter_empty_gt=True))
@@ -217,7 +217,7 @@ def test_entries_that_cannot_be_told_apart_are_refused(
     assert shown in refused(make, content)
 
 
-def test_an_object_of_no_picture_is_refused(make, content):
+def test_an_object_of_no_image_is_refused(make, content):
     content['annotations'][1]['image_id'] = 6
     message = refused(make, content)
     assert 'an annotation (id 2) of the image 6' in message
@@ -256,7 +256,7 @@ def test_a_mask_that_cannot_be_drawn_is_refused_before_training(
     assert 'Mend or remove it' in message
 
 
-def test_a_json_without_pictures_is_refused(make, content):
+def test_a_json_without_images_is_refused(make, content):
     content.update(images=[], annotations=[])
     assert 'lists no images' in refused(make, content)
 

@@ -71,7 +71,7 @@ def make(tmp_path):
     return make_dataset
 
 
-def test_a_picture_is_given_with_its_segments(make, content, tmp_path):
+def test_an_image_is_given_with_its_segments(make, content, tmp_path):
     dataset = make(content)
     assert len(dataset) == 2
     first = dataset.get_data_info(0)
@@ -97,7 +97,7 @@ def test_the_segment_file_is_the_one_that_the_annotation_names(
     ]
 
 
-def test_segment_ids_may_come_again_in_another_picture(make, content):
+def test_segment_ids_may_come_again_in_another_image(make, content):
     dataset = make(content)
     shared = [
         segment
@@ -175,7 +175,7 @@ def test_two_datasets_of_one_metainfo_do_not_share_it(make, content):
     assert make(content).metainfo['classes'] == ('cat', 'sky', 'dog')
 
 
-def test_pictures_without_annotation_are_left_out_of_training(
+def test_images_without_annotation_are_left_out_of_training(
     make, content, tmp_path, monkeypatch
 ):
     warnings = []
@@ -193,7 +193,7 @@ def test_pictures_without_annotation_are_left_out_of_training(
     assert 'the first is x/a.jpg' in warning
 
 
-def test_pictures_without_annotation_are_tested(make, content):
+def test_images_without_annotation_are_tested(make, content):
     content['annotations'] = []
     dataset = make(content, test_mode=True)
     assert len(dataset) == 2
@@ -202,15 +202,15 @@ def test_pictures_without_annotation_are_tested(make, content):
     assert info['segments_info'] == []
 
 
-def test_pictures_without_things_are_filtered_if_asked_for(make, content):
-    # The second picture has a crowd of dogs, and no dog told apart.
+def test_images_without_things_are_filtered_if_asked_for(make, content):
+    # The second image has a crowd of dogs, and no dog told apart.
     dataset = make(content, filter_cfg=dict(filter_empty_gt=True))
     assert [dataset.get_data_info(0)['img_id']] == [1]
     assert len(dataset) == 1
     assert len(make(content, filter_cfg=dict(filter_empty_gt=False))) == 2
 
 
-def test_no_picture_is_filtered_in_a_test(make, content):
+def test_no_image_is_filtered_in_a_test(make, content):
     config = dict(filter_empty_gt=True)
     assert len(make(content, filter_cfg=config, test_mode=True)) == 2
 
@@ -218,7 +218,7 @@ def test_no_picture_is_filtered_in_a_test(make, content):
 def test_rare_classes_can_be_drawn_more_often(make, content):
     dataset = make(content)
     assert dataset.get_cat_ids(1) == [1, 2]
-    # Each thing is in half of the pictures, the sky is in both.
+    # Each thing is in half of the images, the sky is in both.
     assert len(ClassBalancedDataset(dataset, oversample_thr=0.5)) == 2
     balanced = ClassBalancedDataset(dataset, oversample_thr=1.0)
     assert len(balanced) == 4  # sqrt(1 / 0.5) = 1.4, rounded up
@@ -360,13 +360,13 @@ def test_a_segment_of_no_category_is_refused(make, content):
     )
 
 
-def test_a_second_annotation_of_a_picture_is_refused(make, content):
+def test_a_second_annotation_of_an_image_is_refused(make, content):
     content['annotations'][0]['image_id'] = 1
     message = refused(make, content)
     assert 'several annotations with image_id 1' in message
 
 
-def test_a_json_that_leaves_no_picture_is_refused(make, content):
+def test_a_json_that_leaves_no_image_is_refused(make, content):
     for annotation in content['annotations']:
         annotation['image_id'] = f'{annotation["image_id"]}.jpg'
     message = refused(make, content)
@@ -374,7 +374,7 @@ def test_a_json_that_leaves_no_picture_is_refused(make, content):
     assert 'got 2 images and 2 annotations' in message
 
 
-def test_a_filter_that_leaves_no_picture_is_refused(make, content):
+def test_a_filter_that_leaves_no_image_is_refused(make, content):
     meta = dict(classes=('sky',))
     config = dict(filter_empty_gt=True)
     message = refused(make, content, metainfo=meta, filter_cfg=config)
@@ -403,7 +403,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path, name, text):
         OneFormerPanopticDataset(data_root=str(tmp_path), ann_file=name)
 
 
-def picture_bytes() -> bytes:
+def image_bytes() -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, 'JPEG')
@@ -413,20 +413,20 @@ def picture_bytes() -> bytes:
 @pytest.mark.parametrize(
     'damage', [lambda x: x[:-400], lambda x: b'', lambda x: b'no picture']
 )
-def test_a_damaged_picture_is_named(make, content, tmp_path, damage):
+def test_a_damaged_image_is_named(make, content, tmp_path, damage):
     path = tmp_path / 'pictures/x/a.jpg'
     path.parent.mkdir(parents=True)
     load = dict(type='LoadImageFromFile', imdecode_backend='pillow')
     dataset = make(content, pipeline=[load])
-    path.write_bytes(picture_bytes())
+    path.write_bytes(image_bytes())
     assert dataset[0]['img'].shape == (40, 60, 3)
-    path.write_bytes(damage(picture_bytes()))
+    path.write_bytes(damage(image_bytes()))
     expected = f'Image {re.escape(str(path))} cannot be read: '
     with pytest.raises(OSError, match=expected):
         dataset[0]
 
 
-def test_a_missing_picture_is_named_with_the_settings_to_check(
+def test_a_missing_image_is_named_with_the_settings_to_check(
     make, content, tmp_path
 ):
     dataset = make(content, pipeline=[dict(type='LoadImageFromFile')])
@@ -437,7 +437,7 @@ def test_a_missing_picture_is_named_with_the_settings_to_check(
     assert 'check data_root and data_prefix["img"]' in str(caught.value)
 
 
-def test_a_missing_segment_file_is_not_taken_for_the_picture(make, content):
+def test_a_missing_segment_file_is_not_taken_for_the_image(make, content):
     dataset = make(content, pipeline=[LoadPanopticSegments()])
     with pytest.raises(FileNotFoundError, match='Panoptic PNG .*a_panoptic'):
         dataset[0]

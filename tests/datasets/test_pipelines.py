@@ -1,4 +1,4 @@
-"""The pipelines of the COCO config, on real and on drawn pictures."""
+"""The pipelines of the COCO config, on real and on drawn images."""
 
 import json
 from collections import Counter
@@ -117,7 +117,7 @@ def test_the_classes_of_coco_are_those_of_its_annotations(config, real_data):
     assert dataset.metainfo['stuff_classes'] == config.stuff_classes
 
 
-def test_training_samples_of_real_pictures_are_whole(config, real_data):
+def test_training_samples_of_real_images_are_whole(config, real_data):
     options = use_real_data(config.train_dataloader.dataset, real_data)
     dataset = DATASETS.build(options)
     drawn = Counter()
@@ -129,7 +129,7 @@ def test_training_samples_of_real_pictures_are_whole(config, real_data):
     assert set(drawn) == set(TASKS)
 
 
-def test_masks_of_real_pictures_are_those_of_the_png(config, real_data):
+def test_masks_of_real_images_are_those_of_the_png(config, real_data):
     options = use_real_data(config.train_dataloader.dataset, real_data)
     # At this ratio the whole width fits, and nothing is cropped.
     options.pipeline[2].prob = 1.0
@@ -156,7 +156,7 @@ def test_masks_of_real_pictures_are_those_of_the_png(config, real_data):
         assert not mask[683:].any()
 
 
-def test_pixels_of_real_pictures_are_those_of_pillow(config, real_data):
+def test_pixels_of_real_images_are_those_of_pillow(config, real_data):
     options = use_real_data(config.train_dataloader.dataset, real_data)
     options.pipeline[2].prob = 0.0
     options.pipeline[3].ratio_range = (0.5, 0.5)
@@ -176,7 +176,7 @@ def test_pixels_of_real_pictures_are_those_of_pillow(config, real_data):
     # 360 x 640 would give 800 x 1422, so 750 (749.8) x 1333.
     [(0, (427, 640), (800, 1199)), (1, (360, 640), (750, 1333))],
 )
-def test_test_samples_have_the_size_of_the_network_and_of_the_picture(
+def test_test_samples_have_the_size_of_the_network_and_of_the_image(
     config, real_data, index, ori_shape, img_shape
 ):
     options = use_real_data(config.val_dataloader.dataset, real_data)
@@ -241,7 +241,7 @@ def test_instances_are_those_of_the_instance_file(config, real_data, index):
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_batches_of_drawn_pictures_reach_the_training(
+def test_batches_of_drawn_images_reach_the_training(
     config, demo_data, num_workers
 ):
     config = config.train_dataloader
@@ -256,7 +256,7 @@ def test_batches_of_drawn_pictures_reach_the_training(
         *('sky', 'grass', 'wall', 'water'),
     )
     batches = iter(loader)
-    for _ in range(6):  # more than one round of the six pictures
+    for _ in range(6):  # more than one round of the six images
         batch = next(batches)
         assert len(batch['inputs']) == 2
         for inputs, sample in zip(
@@ -267,7 +267,7 @@ def test_batches_of_drawn_pictures_reach_the_training(
             assert sample.img_shape == (48, 80)
 
 
-def test_drawn_pictures_have_the_ground_truth_they_were_drawn_with(
+def test_drawn_images_have_the_ground_truth_they_were_drawn_with(
     config, demo_data
 ):
     config = config.val_dataloader
@@ -291,7 +291,7 @@ def test_drawn_pictures_have_the_ground_truth_they_were_drawn_with(
         assert batch['inputs'][0].shape == (3, 800, 800)
 
 
-def test_a_turned_picture_is_refused_rather_than_distorted(config, demo_data):
+def test_a_turned_image_is_refused_rather_than_distorted(config, demo_data):
     options = use_demo_data(config.train_dataloader.dataset, demo_data, 'val')
     folder = demo_data / 'turned'
     folder.mkdir()

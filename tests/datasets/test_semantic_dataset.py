@@ -12,7 +12,7 @@ META = dict(classes=('sky', 'road', 'car'), thing_classes=('car',))
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures with their PNGs, one in a folder of its own."""
+    """Two images with their PNGs, one in a folder of its own."""
     for name in ('b', 'town/a'):
         for kind, end in (('images', 'jpg'), ('labels', 'png')):
             path = tmp_path / kind / f'{name}.{end}'
@@ -38,7 +38,7 @@ def refused(folder, **options) -> str:
     return str(caught.value)
 
 
-def test_pictures_are_found_with_their_pngs_in_order(folder):
+def test_images_are_found_with_their_pngs_in_order(folder):
     dataset = make(folder)
     assert len(dataset) == 2
     first, second = dataset.get_data_info(0), dataset.get_data_info(1)
@@ -164,9 +164,7 @@ def test_a_missing_folder_is_named_with_the_setting_to_check(folder, key):
     assert f"data_prefix['{key}']" in str(caught.value)
 
 
-def test_pictures_without_a_png_are_left_out_with_a_warning(
-    folder, monkeypatch
-):
+def test_images_without_a_png_are_left_out_with_a_warning(folder, monkeypatch):
     warnings = []
     monkeypatch.setattr(
         MMLogger.get_current_instance(),
@@ -192,7 +190,7 @@ def test_a_file_that_is_no_png_is_refused(folder):
     assert f'{folder}/labels/b.png cannot be read as a PNG' in message
 
 
-def test_no_picture_is_without_things_by_the_list_of_files(folder):
+def test_no_image_is_without_things_by_the_list_of_files(folder):
     # What a PNG shows is known only once it is read.
     message = refused(folder, filter_cfg=dict(filter_empty_gt=True))
     assert 'remove it from filter_cfg' in message

@@ -47,9 +47,9 @@ def warnings(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def make(tmp_path):
-    """A function that makes a dataset, with so many objects a picture.
+    """A function that makes a dataset, with so many objects an image.
 
-    The last of a picture is a dog, if it has several, the others are cats.
+    The last of an image is a dog, if it has several, the others are cats.
     """
 
     def make_dataset(*counts: int, metainfo=META, pipeline=(), crowds=0):
@@ -109,7 +109,7 @@ def make_maps(tmp_path):
 
 @pytest.fixture
 def make_panoptic(tmp_path):
-    """A function that makes a panoptic dataset of one picture."""
+    """A function that makes a panoptic dataset of one image."""
 
     def make_dataset(pipeline=()):
         content = dict(

@@ -80,7 +80,7 @@ def label_ids(numbers: np.ndarray) -> np.ndarray:
 
 
 def store(folder: Path, name: str, numbers: np.ndarray) -> dict:
-    """Write the annotation of a picture; return its sample."""
+    """Write the annotation of an image; return its sample."""
     city = folder / 'gtFine/val' / name.split('_')[0]
     city.mkdir(parents=True, exist_ok=True)
     Image.fromarray(numbers.astype(np.uint16)).save(
@@ -107,7 +107,7 @@ def with_instances(sample: dict, predictions: list[tuple]) -> dict:
 
 
 def random_samples(folder: Path, seed: int) -> list[dict]:
-    """Pictures with instances and a semantic result; the last has none."""
+    """Images with instances and a semantic result; the last has none."""
     rng = np.random.default_rng(seed)
     samples = []
     for number in range(4):
@@ -307,12 +307,12 @@ def test_files_to_submit_are_written_without_scripts_or_truth(
     assert (folder / f'{name}_pred.txt').read_text() == (
         f'{name}_0_car.png 26 0.5\n{name}_1_motorcycle.png 32 0.25\n'
     )
-    picture = np.array(Image.open(folder / f'{name}_0_car.png').convert('L'))
-    assert ((picture != 0) == mask).all()
-    picture = np.array(Image.open(tmp_path / f'out.semantic/{name}.png'))
-    assert picture.dtype == np.uint8
-    assert set(picture[:, 1]) == {33}
-    assert set(picture[:, 0]) == {7}
+    image = np.array(Image.open(folder / f'{name}_0_car.png').convert('L'))
+    assert ((image != 0) == mask).all()
+    image = np.array(Image.open(tmp_path / f'out.semantic/{name}.png'))
+    assert image.dtype == np.uint8
+    assert set(image[:, 1]) == {33}
+    assert set(image[:, 0]) == {7}
 
 
 def test_what_is_missing_is_told(tmp_path, monkeypatch):

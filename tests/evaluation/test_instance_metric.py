@@ -162,7 +162,7 @@ def expected_of(pictures: list[tuple]) -> dict[str, float]:
     }
 
 
-def random_pictures(seed: int, number: int = 4) -> list[tuple]:
+def random_images(seed: int, number: int = 4) -> list[tuple]:
     rng = np.random.default_rng(seed)
     pictures = []
     for _ in range(number):
@@ -173,7 +173,7 @@ def random_pictures(seed: int, number: int = 4) -> list[tuple]:
 
 @pytest.mark.parametrize('seed', range(8))
 def test_ap_is_that_of_pycocotools(seed):
-    pictures = random_pictures(seed)
+    pictures = random_images(seed)
     expected = expected_of(pictures)
     assert evaluate(pictures) == pytest.approx(expected, **SUMS)
     assert 0 < expected['instance/segm_mAP'] < 1
@@ -190,7 +190,7 @@ def test_objects_are_sized_by_their_mask_not_by_their_box():
     assert found['instance/segm_mAP_l'] == -1
 
 
-def test_at_most_100_predictions_of_a_picture_count():
+def test_at_most_100_predictions_of_an_image_count():
     mask = np.zeros((SIZE, SIZE), bool)
     mask[:40, :40] = True
     empty = np.zeros((SIZE, SIZE), bool)
@@ -206,15 +206,15 @@ def test_at_most_100_predictions_of_a_picture_count():
 def test_perfect_predictions_give_1():
     pictures = [
         (truth, [(m, c, 0.5) for m, c, crowd in truth if c in THINGS])
-        for truth, _ in random_pictures(5)
+        for truth, _ in random_images(5)
     ]
     found = evaluate(pictures)
     assert found['instance/segm_mAP'] == pytest.approx(1, abs=1e-9)
     assert found['instance/segm_mAP_75'] == pytest.approx(1, abs=1e-9)
 
 
-def test_the_names_of_pictures_may_be_text():
-    pictures = random_pictures(2)
+def test_the_names_of_images_may_be_text():
+    pictures = random_images(2)
     names = [f'ADE_val_{number:08d}' for number in (3, 1, 44, 2)]
     assert evaluate(pictures, names) == evaluate(pictures)
 
@@ -231,7 +231,7 @@ def test_a_crowd_is_neither_found_nor_missed():
 
 
 def test_no_prediction_anywhere_gives_0():
-    truth = random_pictures(0)[1][0]
+    truth = random_images(0)[1][0]
     assert any(label in THINGS for _, label, _ in truth)
     found = evaluate([(truth, [])] * 2)
     assert found['instance/segm_mAP'] == found['instance/segm_AR@100'] == 0
@@ -246,7 +246,7 @@ def test_without_any_thing_ap_is_undefined():
     assert list(found) == [f'instance/segm_{name}' for name in NAMES]
 
 
-def test_a_metric_forgets_the_pictures_it_has_evaluated():
+def test_a_metric_forgets_the_images_it_has_evaluated():
     mask = np.zeros((SIZE, SIZE), bool)
     mask[:40, :40] = True
     other = np.roll(mask, 60, 0)
@@ -288,7 +288,7 @@ def test_a_prediction_without_pixels_counts_as_wrong():
 
 
 def test_masks_may_come_as_run_lengths():
-    picture = random_pictures(3, 1)[0]
+    picture = random_images(3, 1)[0]
     sample = sample_of(1, *picture)
     dense = evaluate([picture])
     masks = sample['pred_instances']['masks'].numpy()
@@ -333,7 +333,7 @@ CATEGORIES = dict(
 
 
 def write_truth(path, pictures, key, first_id=1) -> dict:
-    """Write the truth of pictures as COCO JSON, ids from ``first_id``."""
+    """Write the truth of images as COCO JSON, ids from ``first_id``."""
     categories = CATEGORIES[key]
     images, annotations = [], []
     for image_id, (truth, _) in enumerate(pictures):
@@ -369,7 +369,7 @@ def write_truth(path, pictures, key, first_id=1) -> dict:
 @pytest.mark.parametrize('key', ['name', 'label'])
 @pytest.mark.parametrize('first_id', [0, 1])
 def test_an_annotation_file_gives_the_same(tmp_path, key, first_id):
-    pictures = random_pictures(6)
+    pictures = random_images(6)
     path = tmp_path / 'truth.json'
     write_truth(path, pictures, key, first_id)
     metric = make_metric(ann_file=str(path), category_key=key)
@@ -382,8 +382,8 @@ def test_an_annotation_file_gives_the_same(tmp_path, key, first_id):
     assert 0 < found['instance/segm_mAP'] < 1
 
 
-def test_only_the_pictures_that_were_processed_count(tmp_path):
-    pictures = random_pictures(6)
+def test_only_the_images_that_were_processed_count(tmp_path):
+    pictures = random_images(6)
     path = tmp_path / 'truth.json'
     write_truth(path, pictures, 'name')
     metric = make_metric(ann_file=str(path))
@@ -433,7 +433,7 @@ def test_an_annotation_file_of_another_kind_is_refused(tmp_path):
 
 @pytest.mark.parametrize('source', ['labels', 'ann_file', 'category_file'])
 def test_result_files_are_those_that_coco_reads(tmp_path, source):
-    pictures = random_pictures(6)
+    pictures = random_images(6)
     path = tmp_path / 'truth.json'
     truth = write_truth(path, pictures, 'name')
     options = {} if source == 'labels' else {source: str(path)}

@@ -47,16 +47,16 @@ def evaluate(samples: list[dict], meta: dict = META) -> dict[str, float]:
     return metric.evaluate(len(samples))
 
 
-def protocol(pictures: list[tuple]) -> dict[str, float]:
+def protocol(images: list[tuple]) -> dict[str, float]:
     """PQ by its definition, with the rules of COCO for void and crowds.
 
     Args:
-        pictures (list[tuple]): Ids (H, W), their segments, and the predicted
+        images (list[tuple]): Ids (H, W), their segments, and the predicted
             class + 1000 * instance (H, W).
     """
     true_pos, false_pos, false_neg = Counter(), Counter(), Counter()
     iou_sum = Counter()
-    for ids, segments, panoptic in pictures:
+    for ids, segments, panoptic in images:
         truth = {s['id']: s for s in segments if (ids == s['id']).any()}
         void = ~np.isin(ids, list(truth))
         predicted = {
@@ -119,7 +119,7 @@ def random_rectangles(rng, most: int) -> np.ndarray:
     return ids
 
 
-def random_picture(rng) -> tuple:
+def random_image(rng) -> tuple:
     """Truth with void and crowds, and a prediction that resembles it."""
     ids = random_rectangles(rng, 7)
     segments = [
@@ -147,14 +147,14 @@ def random_picture(rng) -> tuple:
     return ids, segments, panoptic.astype(np.int32)
 
 
-@pytest.mark.parametrize('num_pictures', [1, 2, 7])
-def test_the_quality_is_that_of_the_protocol(num_pictures):
-    rng = np.random.default_rng(num_pictures)
+@pytest.mark.parametrize('num_images', [1, 2, 7])
+def test_the_quality_is_that_of_the_protocol(num_images):
+    rng = np.random.default_rng(num_images)
     seen = []
     for _ in range(80):
-        pictures = [random_picture(rng) for _ in range(num_pictures)]
-        expected = protocol(pictures)
-        found = evaluate([sample_of(*picture) for picture in pictures])
+        images = [random_image(rng) for _ in range(num_images)]
+        expected = protocol(images)
+        found = evaluate([sample_of(*image) for image in images])
         assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
         seen.append(found['panoptic/PQ'])
     assert np.nanmax(seen) > np.nanmin(seen)
@@ -262,7 +262,7 @@ def test_nothing_anywhere_leaves_the_quality_undefined():
     assert np.isnan(list(found.values())).all()
 
 
-def test_pictures_may_differ_in_size():
+def test_images_may_differ_in_size():
     ids, segments = by_hand()
     samples = [
         sample_of(ids, segments, np.where(ids == 1, 1000, VOID)),
@@ -337,8 +337,8 @@ def test_result_files_are_in_the_coco_layout(tmp_path, with_ids):
     assert [s['area'] for s in own['segments_info']] == [3, 3, 1, 2]
     labels = [11, 10, 12, 12] if with_ids else [2, 3, 1, 1]
     assert [s['category_id'] for s in own['segments_info']] == labels
-    picture = np.array(Image.open(tmp_path / 'out/mine.panoptic/a.png'))
-    found = picture.astype(int) @ [1, 256, 65536]
+    image = np.array(Image.open(tmp_path / 'out/mine.panoptic/a.png'))
+    found = image.astype(int) @ [1, 256, 65536]
     expected = [[0, 2, 3, 1], [4, 4, 2, 0], [0, 1, 1, 2]]
     assert found.tolist() == expected
     assert [s['id'] for s in own['segments_info']] == [1, 2, 3, 4]

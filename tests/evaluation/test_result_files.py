@@ -9,7 +9,7 @@ from PIL import Image
 from projects.oneformer.evaluation import result_files
 
 
-def test_a_picture_is_named_after_its_file():
+def test_an_image_is_named_after_its_file():
     sample = dict(img_path='data/val/frankfurt_1.2_leftImg8bit.png')
     name = result_files.image_name(sample)
     assert name == 'frankfurt_1.2_leftImg8bit'
@@ -47,9 +47,9 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
 def test_a_map_comes_back_as_it_was(tmp_path, kind):
     pixels = np.array([[0, 1, 2], [3, 0, 250]]).astype(kind)
     result_files.write_png(str(tmp_path / 'a.png'), pixels)
-    picture = Image.open(tmp_path / 'a.png')
-    assert picture.mode == {bool: '1', np.uint8: 'L'}.get(kind, 'I;16')
-    assert (np.array(picture) == pixels).all()
+    image = Image.open(tmp_path / 'a.png')
+    assert image.mode == {bool: '1', np.uint8: 'L'}.get(kind, 'I;16')
+    assert (np.array(image) == pixels).all()
 
 
 def test_colours_come_back_in_their_order(tmp_path):

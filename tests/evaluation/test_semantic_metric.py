@@ -62,7 +62,7 @@ def by_mmseg(pairs: list[tuple]) -> dict[str, float]:
 
 
 def random_pairs(rng) -> list[tuple]:
-    """Pictures of several sizes, one of them void, one without a class."""
+    """Images of several sizes, one of them void, one without a class."""
     pairs = []
     for _ in range(4):
         size = rng.integers(3, 12, 2)
@@ -125,7 +125,7 @@ def test_perfect_predictions_give_100():
     assert set(evaluate([(truth, predicted)]).values()) == {100}
 
 
-def test_a_void_picture_changes_nothing():
+def test_a_void_image_changes_nothing():
     pairs = [(np.array([[0, 0, 1, VOID]]), np.array([[0, 1, 1, 2]]))]
     void = np.full((1, 4), VOID), np.array([[0, 1, 2, 3]])
     assert evaluate([*pairs, void]) == evaluate(pairs)
@@ -151,7 +151,7 @@ def test_another_label_may_be_left_out():
 
 
 def test_pixels_are_counted_exactly_beyond_what_float32_can_hold():
-    # One picture of 2**24 + 3 pixels, one wrong: float32 would lose both.
+    # One image of 2**24 + 3 pixels, one wrong: float32 would lose both.
     size = 2**24 + 3
     truth = torch.zeros(1, 1, size, dtype=torch.uint8)
     predicted = torch.zeros(1, 1, size, dtype=torch.uint8)
@@ -171,7 +171,7 @@ def test_pixels_are_counted_exactly_beyond_what_float32_can_hold():
     assert metric.confusion[0].tolist() == [size - 1, 1, 0, 0, 0, 0]
 
 
-def test_what_is_kept_of_a_picture_does_not_grow_with_it():
+def test_what_is_kept_of_an_image_does_not_grow_with_it():
     rng = np.random.default_rng(0)
     metric = make_metric()
     truth, predicted = rng.integers(0, 5, (2, 300, 400))
@@ -213,10 +213,10 @@ def test_result_files_hold_the_labels(tmp_path, labels):
     del sample['gt_sem_seg']
     metric.process({}, [sample])
     assert metric.evaluate(1) == {}
-    picture = np.array(Image.open(tmp_path / 'out/mine.semantic/x.png'))
-    assert picture.dtype == (np.uint8 if labels is None else np.uint16)
+    image = np.array(Image.open(tmp_path / 'out/mine.semantic/x.png'))
+    assert image.dtype == (np.uint8 if labels is None else np.uint16)
     expected = np.array(labels or range(5))[predicted]
-    assert picture.tolist() == expected.tolist()
+    assert image.tolist() == expected.tolist()
 
 
 def test_images_of_one_name_have_a_file_each(tmp_path):

@@ -180,7 +180,7 @@ def training_steps(rank: int) -> list[dict]:
 
 
 def step_left_out(rank: int) -> dict:
-    """Return losses and gradients where one process has a broken picture."""
+    """Return losses and gradients where one process has a broken image."""
     model = DistributedDataParallel(build_model(tiny_model()))
     pictures = images(1, 64, 96)
     if rank == 1:

@@ -22,7 +22,7 @@ ROUNDING = 1e-6
 PLAIN = dict(
     batch_input_shape=(32, 48), img_shape=(32, 48), ori_shape=(32, 48)
 )
-# A picture enlarged, then padded at the bottom and on the right.
+# An image enlarged, then padded at the bottom and on the right.
 PADDED = dict(
     batch_input_shape=(64, 96), img_shape=(50, 71), ori_shape=(37, 53, 3)
 )
@@ -45,7 +45,7 @@ def make_logits(
 
 
 def resized(masks: Tensor, meta: dict, rescale: bool = True) -> np.ndarray:
-    """To the network input, without the padding, then to the picture."""
+    """To the network input, without the padding, then to the image."""
 
     def resize(maps, size):
         return F.interpolate(
@@ -255,7 +255,7 @@ class Sizes(TorchDispatchMode):
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_no_numbers_are_kept_in_the_size_of_the_picture_per_query(task):
+def test_no_numbers_are_kept_in_the_size_of_the_image_per_query(task):
     queries, side = 40, 16
     cls_scores, mask_preds = make_blobs(BLOBS, queries)
     head = make_head(object_mask_thr=0.3, block_size=side)

@@ -219,5 +219,5 @@ def test_a_whole_prediction_waits_only_for_its_results(model):
         lambda: model.predict(pictures, samples),
         *chain([pictures], weights(model)),
     )
-    # Two results that wait, in the first picture; semantic ones do not.
+    # Two results that wait, in the first image; semantic ones do not.
     assert 0 < found.total() <= 4, found

@@ -11,7 +11,7 @@ from projects.oneformer.models.mask_blocks import (
     mask_boxes,
 )
 
-# Network input, without its padding, original picture; masks at a quarter.
+# Network input, without its padding, original image; masks at a quarter.
 SIZES = {
     'plain': ((32, 64), (32, 64), (32, 64)),
     'padded': ((64, 96), (50, 71), (50, 71)),
@@ -91,7 +91,7 @@ def test_logits_of_some_queries_come_in_the_order_asked_for(meta):
     assert put_together(blocks, chosen[:0]).shape == (0, *blocks.size)
 
 
-def test_masks_of_the_size_of_the_picture_stay_as_they_are():
+def test_masks_of_the_size_of_the_image_stay_as_they_are():
     masks = draw(dict(batch_input_shape=(80, 120)))  # 20 x 30
     meta = dict.fromkeys(('batch_input_shape', 'img_shape'), (20, 30))
     meta['ori_shape'] = (20, 30, 3)

@@ -42,14 +42,14 @@ def semantic_scores(
 
 
 def masks_of(logits: Tensor, side: int) -> MaskBlocks:
-    """Return the blocks of masks that have the size of the picture."""
+    """Return the blocks of masks that have the size of the image."""
     size = logits.shape[1:]
     keys = ('batch_input_shape', 'img_shape', 'ori_shape')
     return MaskBlocks(logits, dict.fromkeys(keys, size), side=side)
 
 
 def fuse(head: OneFormerFusionHead, task: str, *logits: Tensor):
-    """Return the result for a picture of the size of its mask logits."""
+    """Return the result for an image of the size of its mask logits."""
     size = logits[1].shape[1:]
     meta = dict(batch_input_shape=size, img_shape=size, ori_shape=size)
     return head(task, *logits, meta)
@@ -215,8 +215,8 @@ def bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def picture_logits(mask_preds: Tensor, meta: dict) -> np.ndarray:
-    """Network input, padding off, original picture, (Q, H, W)."""
+def image_logits(mask_preds: Tensor, meta: dict) -> np.ndarray:
+    """Network input, padding off, original image, (Q, H, W)."""
     height, width = meta['img_shape']
     logits = []
     for mask in mask_preds.double().numpy():
@@ -250,14 +250,14 @@ def test_panoptic_follows_the_rules(meta, classes, thresholds, seed):
     head = OneFormerFusionHead(num_classes, things, *thresholds)
     result = head('panoptic', cls_scores, mask_preds, meta)
     expected, doubtful, _ = panoptic_by_the_rules(
-        cls_scores, picture_logits(mask_preds, meta), things, *thresholds
+        cls_scores, image_logits(mask_preds, meta), things, *thresholds
     )
     found = result.sem_seg[0].numpy()
     assert doubtful.mean() < 0.01
     np.testing.assert_array_equal(found[~doubtful], expected[~doubtful])
 
 
-def test_the_random_pictures_have_segments_of_every_kind():
+def test_the_random_images_have_segments_of_every_kind():
     """Void, stuff, one thing and several, also two of one class."""
     keys = ('batch_input_shape', 'img_shape', 'ori_shape')
     meta = dict(zip(keys, SIZES['padded'], strict=True))
@@ -266,7 +266,7 @@ def test_the_random_pictures_have_segments_of_every_kind():
     for seed in range(3):
         cls_scores, mask_preds = random_logits(num_classes, meta, seed)
         codes, _, _ = panoptic_by_the_rules(
-            cls_scores, picture_logits(mask_preds, meta), things, 0.5, 0.8
+            cls_scores, image_logits(mask_preds, meta), things, 0.5, 0.8
         )
         seen |= set(np.unique(codes).tolist())
     assert num_classes in seen
@@ -280,7 +280,7 @@ def test_semantic_follows_the_rules(meta, classes, seed):
     cls_scores, mask_preds = random_logits(num_classes, meta, seed)
     scores = np.zeros((num_classes, *meta['ori_shape']))
     for row, mask in zip(
-        softmax(cls_scores), picture_logits(mask_preds, meta), strict=True
+        softmax(cls_scores), image_logits(mask_preds, meta), strict=True
     ):
         for label in range(num_classes):
             scores[label] += row[label] * sigmoid(mask)
@@ -304,7 +304,7 @@ def test_semantic_follows_the_rules(meta, classes, seed):
 def test_instances_follow_the_rules(meta, classes, top_k, seed):
     num_classes, things = classes
     cls_scores, mask_preds = random_logits(num_classes, meta, seed)
-    logits = picture_logits(mask_preds, meta)
+    logits = image_logits(mask_preds, meta)
     probs = softmax(cls_scores)
     pairs = [
         (probs[query, label], query, label)

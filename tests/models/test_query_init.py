@@ -1,4 +1,4 @@
-"""Queries: the task token after a look at the picture."""
+"""Queries: the task token after a look at the image."""
 
 import pytest
 import torch
@@ -86,9 +86,7 @@ def test_queries_are_the_published_transformer_of_the_token(
 
 
 @torch.no_grad()
-def test_the_picture_acts_through_the_attention_weights_only(
-    query_init, inputs
-):
+def test_the_image_acts_through_the_attention_weights_only(query_init, inputs):
     mask_features, tokens, query_embed = inputs
     queries = query_init(mask_features, tokens, query_embed)
     # What all pixels share moves all keys alike, so no weight.

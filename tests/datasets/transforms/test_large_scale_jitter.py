@@ -8,7 +8,7 @@ from PIL import Image
 from projects.oneformer.datasets import LargeScaleJitter
 
 
-def picture_of(height: int, width: int) -> np.ndarray:
+def image_of(height: int, width: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (height, width, 3), np.uint8)
 
@@ -74,7 +74,7 @@ def test_the_result_has_the_size_asked_for_whatever_is_drawn():
         for _ in range(10):
             results = jitter(
                 dict(
-                    img=picture_of(height, width),
+                    img=image_of(height, width),
                     gt_seg_map=coordinates(height, width),
                 )
             )
@@ -84,10 +84,10 @@ def test_the_result_has_the_size_asked_for_whatever_is_drawn():
             assert results['img'].dtype == np.uint8
 
 
-def test_a_smaller_picture_is_padded_at_the_bottom_and_right(monkeypatch):
-    img, ids = picture_of(20, 30), coordinates(20, 30)
+def test_a_smaller_image_is_padded_at_the_bottom_and_right(monkeypatch):
+    img, ids = image_of(20, 30), coordinates(20, 30)
     results = jitter((60, 60), 0.5, 0.9, monkeypatch, img, ids)
-    # Factor min(30 / 20, 30 / 30) = 1: the picture is as it was.
+    # Factor min(30 / 20, 30 / 30) = 1: the image is as it was.
     assert (results['img'][:20, :30] == img).all()
     assert (results['gt_seg_map'][:20, :30] == ids).all()
     assert (results['img'][20:] == 128).all()
@@ -97,7 +97,7 @@ def test_a_smaller_picture_is_padded_at_the_bottom_and_right(monkeypatch):
 
 
 def test_the_padding_can_be_chosen(monkeypatch):
-    img = picture_of(2, 2)
+    img = image_of(2, 2)
     results = jitter((4, 4), 0.5, 0.0, monkeypatch, img, pad_value=7)
     assert (results['img'][2:] == 7).all()
 
@@ -113,7 +113,7 @@ def test_one_fraction_places_the_crop_on_both_axes(
     # 0.5 and 1.5 rows are rounded to even: 0 and 2; 0.25 and 0.75 columns.
     ids = coordinates(120, 60)
     results = jitter(
-        (80, 40), 1.5, fraction, monkeypatch, picture_of(120, 60), ids
+        (80, 40), 1.5, fraction, monkeypatch, image_of(120, 60), ids
     )
     expected = ids[row : row + 80, column : column + 40]
     assert (results['gt_seg_map'] == expected).all()
@@ -122,7 +122,7 @@ def test_one_fraction_places_the_crop_on_both_axes(
 def test_one_axis_may_be_cropped_and_the_other_padded(monkeypatch):
     ids = coordinates(60, 120)
     # Factor min(1.5 * 80 / 60, 1.5 * 80 / 120) = 1.
-    results = jitter((80, 80), 1.5, 0.5, monkeypatch, picture_of(60, 120), ids)
+    results = jitter((80, 80), 1.5, 0.5, monkeypatch, image_of(60, 120), ids)
     assert (results['gt_seg_map'][:60] == ids[:, 20:100]).all()
     assert (results['gt_seg_map'][60:] == 0).all()
     assert (results['img'][60:] == 128).all()
@@ -131,7 +131,7 @@ def test_one_axis_may_be_cropped_and_the_other_padded(monkeypatch):
 @pytest.mark.parametrize('ratio', [0.1, 0.37, 1.0, 1.9])
 def test_pixels_are_those_of_pillow(monkeypatch, ratio):
     # Pillow's bilinear filter averages when it shrinks, OpenCV's does not.
-    img, ids = picture_of(97, 61), coordinates(97, 61)
+    img, ids = image_of(97, 61), coordinates(97, 61)
     results = jitter((64, 64), ratio, 0.0, monkeypatch, img, ids)
     factor = ratio * 64 / 97
     width, height = round(61 * factor), round(97 * factor)
@@ -148,7 +148,7 @@ def test_pixels_are_those_of_pillow(monkeypatch, ratio):
 @pytest.mark.parametrize('size', [(97, 61), (50, 120), (20, 21)])
 @pytest.mark.parametrize('channels', [1, 3])
 def test_the_result_is_that_of_resizing_cropping_and_padding(size, channels):
-    before = dict(img=picture_of(*size)[:, ::-1, ::-1])
+    before = dict(img=image_of(*size)[:, ::-1, ::-1])
     before['gt_seg_map'] = coordinates(*size)
     if channels == 1:
         before['gt_seg_map'] = before['gt_seg_map'][:, ::-1, 1]
@@ -182,13 +182,13 @@ def test_the_result_is_that_of_resizing_cropping_and_padding(size, channels):
 def test_ids_are_never_mixed(monkeypatch):
     ids = np.zeros((50, 50, 3), np.uint8)
     ids[::2] = (1, 2, 3)
-    results = jitter((64, 64), 0.7, 0.0, monkeypatch, picture_of(50, 50), ids)
+    results = jitter((64, 64), 0.7, 0.0, monkeypatch, image_of(50, 50), ids)
     found = np.unique(results['gt_seg_map'].reshape(-1, 3), axis=0)
     assert found.tolist() == [[0, 0, 0], [1, 2, 3]]
 
 
-def test_a_picture_without_annotation_can_be_jittered(monkeypatch):
-    results = jitter((8, 8), 1.0, 0.0, monkeypatch, picture_of(8, 8))
+def test_an_image_without_annotation_can_be_jittered(monkeypatch):
+    results = jitter((8, 8), 1.0, 0.0, monkeypatch, image_of(8, 8))
     assert 'gt_seg_map' not in results
 
 

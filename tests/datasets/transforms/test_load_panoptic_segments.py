@@ -25,7 +25,7 @@ def path(tmp_path) -> Path:
 
 
 def load(path: Path, ids=(1,), **changes) -> np.ndarray:
-    """Read the PNG of a 2 x 3 picture that has segments with these ids."""
+    """Read the PNG of a 2 x 3 image that has segments with these ids."""
     results = dict(
         img_path='a.jpg',
         seg_map_path=str(path),
@@ -121,7 +121,7 @@ def test_a_png_of_another_size_than_annotated_is_refused(path):
     assert f'{path} is (2, 3), but its image is (3, 2)' in message
 
 
-def test_a_png_of_another_size_than_the_picture_is_refused(path):
+def test_a_png_of_another_size_than_the_image_is_refused(path):
     Image.fromarray(CODED).save(path)
     assert load(path, ori_shape=(2, 3)).shape == (2, 3, 3)
     message = refused(path, ori_shape=(3, 2))
@@ -147,13 +147,13 @@ def test_a_damaged_png_is_named(path, keep):
         load(path, height=9, width=9)
 
 
-def test_a_picture_without_annotation_is_refused():
+def test_an_image_without_annotation_is_refused():
     message = refused(None, seg_map_path=None)
     assert 'Image a.jpg has no panoptic annotation' in message
     assert 'leave LoadPanopticSegments out of this pipeline' in message
 
 
-def test_other_maps_of_the_picture_stay_listed(path):
+def test_other_maps_of_the_image_stay_listed(path):
     Image.fromarray(CODED).save(path)
     results = dict(
         img_path='a.jpg',

@@ -131,7 +131,7 @@ def test_run_lengths_may_be_plain_numbers():
     assert np.argwhere(mask).tolist() == [[0, 0], [1, 0]]
 
 
-def test_a_picture_without_objects_has_an_empty_map():
+def test_an_image_without_objects_has_an_empty_map():
     results = LoadSegments()(results_of())
     assert results['gt_seg_map'].shape == SIZE
     assert not results['gt_seg_map'].any()
@@ -230,11 +230,11 @@ def test_each_object_is_measured_by_all_of_its_regions():
 LABELS = np.array([[0, 0, 1], [255, 2, 1]], np.uint8)
 
 
-def semantic_results(path, picture, **options) -> dict:
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
-    picture.save(path)
-    width, height = picture.size
+def semantic_results(path, image, **options) -> dict:
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    image.save(path)
+    width, height = image.size
     return dict(
         {
             'annotation': 'semantic',
@@ -304,9 +304,9 @@ def test_two_values_may_be_of_one_class(path):
 
 
 def test_the_values_of_a_palette_are_its_indices(path):
-    picture = Image.fromarray(LABELS)
-    picture.putpalette([number for i in range(256) for number in (i, 9, 77)])
-    results = LoadSegments()(semantic_results(path, picture))
+    image = Image.fromarray(LABELS)
+    image.putpalette([number for i in range(256) for number in (i, 9, 77)])
+    results = LoadSegments()(semantic_results(path, image))
     assert [s['id'] for s in results['segments_info']] == [1, 3]
 
 
@@ -319,8 +319,8 @@ def test_values_may_have_16_bits(path):
 
 
 def test_a_png_of_one_bit_has_two_values(path):
-    picture = Image.fromarray(np.array([[True, False]]))
-    results = semantic_results(path, picture, label_of_value=[0, 1])
+    image = Image.fromarray(np.array([[True, False]]))
+    results = semantic_results(path, image, label_of_value=[0, 1])
     results = LoadSegments()(results)
     assert results['gt_seg_map'].tolist() == [[2, 1]]
 

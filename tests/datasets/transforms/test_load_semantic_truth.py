@@ -9,25 +9,25 @@ from projects.oneformer.datasets import LoadSemanticTruth
 
 
 def load_semantic(folder, labels, **options) -> dict:
-    """Store a map for the picture ``b.jpg`` in ``city``, and load it."""
+    """Store a map for the image ``b.jpg`` in ``city``, and load it."""
     name = options.get('seg_suffix', '.png')
     target = folder / 'truth/city' / f'b{name}'
     target.parent.mkdir(parents=True, exist_ok=True)
-    picture = (
+    image = (
         labels
         if isinstance(labels, Image.Image)
         else Image.fromarray(np.array(labels, np.uint8))
     )
-    picture.save(target)
+    image.save(target)
     transform = LoadSemanticTruth(
-        img_prefix=str(folder / 'pictures'),
+        img_prefix=str(folder / 'images'),
         seg_prefix=str(folder / 'truth'),
         **options,
     )
-    path = folder / 'pictures/city' / f'b{options.get("img_suffix", ".jpg")}'
+    path = folder / 'images/city' / f'b{options.get("img_suffix", ".jpg")}'
     results = dict(
         img_path=str(path),
-        ori_shape=picture.size[::-1],
+        ori_shape=image.size[::-1],
         classes=('sky', 'cat', 'dog'),
     )
     return transform(results)
@@ -44,7 +44,7 @@ def test_semantic_truth_is_read_from_its_own_png(tmp_path):
     assert packed.gt_sem_seg.sem_seg.tolist() == [[[0, 1, 2], [255, 2, 0]]]
 
 
-def test_the_file_has_the_place_of_the_picture_and_another_ending(tmp_path):
+def test_the_file_has_the_place_of_the_image_and_another_ending(tmp_path):
     results = load_semantic(
         tmp_path,
         [[0, 1]],
@@ -65,9 +65,9 @@ def test_another_label_may_stand_for_what_does_not_count(tmp_path):
 
 
 def test_a_palette_is_read_by_its_indices(tmp_path):
-    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert('P')
-    picture.putpalette([9, 9, 9, 200, 1, 1, 3, 100, 50])
-    results = load_semantic(tmp_path, picture)
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert('P')
+    image.putpalette([9, 9, 9, 200, 1, 1, 3, 100, 50])
+    results = load_semantic(tmp_path, image)
     assert results['gt_seg_map'].tolist() == [[0, 1, 2]]
 
 
@@ -77,7 +77,7 @@ def test_semantic_truth_replaces_that_of_the_panoptic_annotation(tmp_path):
     results['ori_shape'] = (1, 2)
     results['seg_fields'] = ['gt_seg_map']
     results = LoadSemanticTruth(
-        str(tmp_path / 'pictures'), str(tmp_path / 'truth')
+        str(tmp_path / 'images'), str(tmp_path / 'truth')
     )(results)
     assert results['gt_seg_map'].tolist() == [[0, 1]]
     assert results['seg_fields'] == ['gt_seg_map']
@@ -88,11 +88,11 @@ def test_semantic_truth_that_cannot_be_used_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'labels \[3, 7\] that are no class'):
         load_semantic(tmp_path, [[0, 3], [7, 255]])
     with pytest.raises(ValueError, match='does not end in img_suffix'):
-        LoadSemanticTruth(str(tmp_path / 'pictures'), 'truth')(
-            dict(img_path=str(tmp_path / 'pictures/b.txt'), classes='a')
+        LoadSemanticTruth(str(tmp_path / 'images'), 'truth')(
+            dict(img_path=str(tmp_path / 'images/b.txt'), classes='a')
         )
     with pytest.raises(ValueError, match='is not in img_prefix'):
-        LoadSemanticTruth(str(tmp_path / 'pictures'), 'truth')(
+        LoadSemanticTruth(str(tmp_path / 'images'), 'truth')(
             dict(img_path=str(tmp_path / 'b.jpg'), classes='a')
         )
     colours = Image.fromarray(np.zeros((2, 3, 3), np.uint8))
@@ -100,7 +100,7 @@ def test_semantic_truth_that_cannot_be_used_is_refused(tmp_path):
         load_semantic(tmp_path, colours)
     results = load_semantic(tmp_path, [[0, 1]])
     transform = LoadSemanticTruth(
-        str(tmp_path / 'pictures'), str(tmp_path / 'truth')
+        str(tmp_path / 'images'), str(tmp_path / 'truth')
     )
     with pytest.raises(ValueError, match=r'is \(1, 2\) \(height, width\)'):
         transform(dict(results, ori_shape=(2, 1)))
@@ -118,10 +118,10 @@ def test_images_of_every_format_have_their_truth(tmp_path, ending):
     suffix = '_view.png' if ending.startswith('_') else None
     load_semantic(tmp_path, [[0, 1]])
     transform = LoadSemanticTruth(
-        str(tmp_path / 'pictures'), str(tmp_path / 'truth'), suffix
+        str(tmp_path / 'images'), str(tmp_path / 'truth'), suffix
     )
     results = dict(
-        img_path=str(tmp_path / f'pictures/city/b{ending}'),
+        img_path=str(tmp_path / f'images/city/b{ending}'),
         ori_shape=(1, 2),
         classes=('sky', 'cat'),
     )
@@ -135,10 +135,10 @@ def test_more_than_255_classes_move_what_does_not_count(tmp_path, count):
     (tmp_path / 'truth/city').mkdir(parents=True)
     Image.fromarray(last).save(tmp_path / 'truth/city/b.png')
     transform = LoadSemanticTruth(
-        str(tmp_path / 'pictures'), str(tmp_path / 'truth')
+        str(tmp_path / 'images'), str(tmp_path / 'truth')
     )
     results = dict(
-        img_path=str(tmp_path / 'pictures/city/b.jpg'),
+        img_path=str(tmp_path / 'images/city/b.jpg'),
         ori_shape=(1, 3),
         classes=range(count),
     )

@@ -1,4 +1,4 @@
-"""A crop of a resized picture equals the resized picture, cropped."""
+"""A crop of a resized image equals the resized image, cropped."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from projects.oneformer.datasets.transforms.resized_crop import (
 
 
 def check(picture: np.ndarray, size, offset, crop) -> None:
-    """Compare with Pillow, the whole picture resized and then cropped."""
+    """Compare with Pillow, the whole image resized and then cropped."""
     place = tuple(
         slice(start, start + length)
         for start, length in zip(offset, crop, strict=True)
@@ -39,7 +39,7 @@ def places(size, crop) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize('channels', [(), (3,)])
 @pytest.mark.parametrize('scale', [0.11, 0.5, 0.83, 1.0, 1.001, 1.37, 2, 3.3])
-def test_pixels_are_those_of_the_whole_picture(scale, channels):
+def test_pixels_are_those_of_the_whole_image(scale, channels):
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (61, 83, *channels), np.uint8)
     size = round(61 * scale), round(83 * scale)
@@ -77,7 +77,7 @@ def test_any_place_in_any_size_is_right():
         check(picture, tuple(size), offset, crop)
 
 
-def test_real_pictures_are_cropped_as_they_are_resized(shared_data):
+def test_real_images_are_cropped_as_they_are_resized(shared_data):
     folder = shared_data / 'ade20k_mini/ADEChallengeData2016/images/training'
     picture = np.asarray(Image.open(folder / 'ADE_train_00016869.jpg'))
     assert picture.shape == (512, 683, 3)

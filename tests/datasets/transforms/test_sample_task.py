@@ -58,7 +58,7 @@ def test_each_task_has_its_share_of_the_draws(monkeypatch, draw, task):
     assert sample_task({})['task'] == task
 
 
-def test_what_else_is_known_of_the_picture_stays():
+def test_what_else_is_known_of_the_image_stays():
     results = SampleTask(dict(panoptic=1.0))(dict(img_id=3))
     assert results == dict(img_id=3, task='panoptic')
     assert type(results['task']) is str

@@ -28,7 +28,7 @@ def jitter(pixels, coins, uniforms=(), hues=(), monkeypatch=None, **options):
     img = np.array([pixels], np.uint8)
     before = img.copy()
     result = SSDColorJitter(**options)(dict(img=img))['img']
-    assert (img == before).all(), 'the picture read is left as it was'
+    assert (img == before).all(), 'the image read is left as it was'
     for draws in (coins, uniforms, hues):
         assert not list(draws), 'all draws are used'
     assert result.dtype == np.uint8
@@ -158,7 +158,7 @@ def test_saturation_always_comes_before_hue(monkeypatch):
     }
 
 
-def test_pictures_become_what_values_looked_up_one_by_one_become():
+def test_images_become_what_values_looked_up_one_by_one_become():
     img = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     table = np.random.default_rng(1).integers(0, 180, 256)
     for channel in (0, 1):

@@ -96,9 +96,7 @@ def test_crowd_void_and_unlisted_ids_are_background(task):
 
 @pytest.mark.parametrize('task', ['panoptic', 'instance', 'semantic'])
 @pytest.mark.parametrize('segments', [SEGMENTS, SEGMENTS[3:5], []])
-def test_nothing_left_gives_no_masks_of_the_size_of_the_picture(
-    task, segments
-):
+def test_nothing_left_gives_no_masks_of_the_size_of_the_image(task, segments):
     empty = np.zeros((5, 6), int)
     results = targets_of(task, empty, segments)
     assert results['gt_masks'].masks.shape == (0, 5, 6)

@@ -1,4 +1,4 @@
-"""The list of texts of a picture."""
+"""The list of texts of an image."""
 
 import numpy as np
 import pytest

@@ -186,13 +186,13 @@ def test_the_rate_of_drop_path_grows_linearly_over_all_blocks():
     assert rates == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3])
 
 
-def test_drop_path_leaves_out_whole_pictures_in_training_only():
+def test_drop_path_leaves_out_whole_images_in_training_only():
     block = build(drop_path_rate=0.9).levels[3].blocks[0]
     x = torch.randn(64, 3, 3, 64)
     with torch.no_grad():
         kept = (block(x) != x).flatten(1)
         dropped = (block.eval()(x) == x).flatten(1)
-    # Of the two branches of a picture, both are dropped by 0.81.
+    # Of the two branches of an image, both are dropped by 0.81.
     assert 3 <= kept.any(1).sum() <= 26
     assert not dropped.all(1).any()
 

@@ -28,7 +28,7 @@ def make_inputs(
     kernel_size: int,
     dtype: torch.dtype = torch.float64,
 ) -> list[Tensor]:
-    """Return query, key, value and bias of 2 pictures and 2 heads."""
+    """Return query, key, value and bias of 2 images and 2 heads."""
     side = 2 * kernel_size - 1
     shapes = (2, *queries, 2, 4), (2, *keys, 2, 4), (2, *keys, 2, 4)
     inputs = [torch.randn(shape) for shape in (*shapes, (2, side, side))]

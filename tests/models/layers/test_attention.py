@@ -77,7 +77,7 @@ def test_self_attention_equals_mmcv(pair):
     )
 
 
-def test_values_may_be_shared_by_all_pictures(pair):
+def test_values_may_be_shared_by_all_images(pair):
     ours, theirs = pair
     inputs = cross_inputs(3)
     del inputs['attn_mask']
@@ -90,7 +90,7 @@ def test_values_may_be_shared_by_all_pictures(pair):
 def test_the_queries_of_several_tasks_see_the_same_keys(pair):
     ours, _ = pair
     inputs = cross_inputs(2)
-    queries = torch.randn(3 * 2, QUERIES, WIDTH)  # 3 tasks, 2 pictures
+    queries = torch.randn(3 * 2, QUERIES, WIDTH)  # 3 tasks, 2 images
     mask = torch.rand(3 * 2, QUERIES, TOKENS) < 0.3
     mask &= ~mask.all(-1, keepdim=True)
     found = ours(**dict(inputs, query=queries, attn_mask=mask))
@@ -100,8 +100,8 @@ def test_the_queries_of_several_tasks_see_the_same_keys(pair):
         torch.testing.assert_close(found[rows], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_folding_puts_the_tasks_of_a_picture_side_by_side():
-    x = torch.tensor([[10], [20], [11], [21]])  # task-major, 2 pictures
+def test_folding_puts_the_tasks_of_an_image_side_by_side():
+    x = torch.tensor([[10], [20], [11], [21]])  # task-major, 2 images
     folded = fold_tasks(x, 2)
     assert folded.tolist() == [[10, 11], [20, 21]]
     assert unfold_tasks(folded, 4).equal(x)

@@ -124,7 +124,7 @@ def test_it_agrees_with_the_module_of_mmcv(backend):
 
 
 @torch.no_grad()
-def test_one_reference_for_all_pictures_and_levels_is_enough():
+def test_one_reference_for_all_images_and_levels_is_enough():
     attention, inputs = make_attention(), make_inputs()
     shared = inputs['reference_points'][:1, :, :1].clone()
     inputs['reference_points'] = shared.expand(2, -1, len(SIZES), -1)
