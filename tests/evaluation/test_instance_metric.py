@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -393,7 +394,16 @@ def test_only_the_images_that_were_processed_count(tmp_path):
     assert metric.evaluate(2) == pytest.approx(expected, **SUMS)
 
 
-def test_objects_of_an_annotation_file_may_be_polygons(tmp_path):
+@pytest.mark.parametrize(
+    'numbers',
+    [
+        dict(area=1600, bbox=[10, 20, 40, 40]),
+        dict(area=None, bbox=[10, 20, 40, 40]),
+        dict(area=1600, bbox=None),
+        {},
+    ],
+)
+def test_objects_of_an_annotation_file_may_be_polygons(tmp_path, numbers):
     path = tmp_path / 'truth.json'
     content = write_truth(path, [([], [])], 'name')
     content['annotations'] = [
@@ -401,8 +411,7 @@ def test_objects_of_an_annotation_file_may_be_polygons(tmp_path):
             id=1,
             image_id='p0',
             category_id=17,
-            area=1600,
-            bbox=[10, 20, 40, 40],
+            **numbers,
             segmentation=[[10, 20, 50, 20, 50, 60, 10, 60]],
         )
     ]
@@ -411,6 +420,31 @@ def test_objects_of_an_annotation_file_may_be_polygons(tmp_path):
     mask[20:60, 10:50] = True
     metric = make_metric(ann_file=str(path))
     metric.process({}, [sample_of('p0', [], [(mask, 0, 0.5)])])
+    assert metric.evaluate(1)['instance/segm_mAP'] == pytest.approx(1)
+
+
+def test_a_class_that_the_annotation_file_lacks_is_left_out(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / 'truth.json'
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[20:60, 10:50] = True
+    content = write_truth(path, [([(mask, 0, 0)], [])], 'name')
+    content['categories'] = [
+        category
+        for category in content['categories']
+        if category['name'] != 'dog'
+    ]
+    path.write_text(json.dumps(content))
+    logged = []
+    monkeypatch.setattr(
+        MMLogger.get_current_instance(),
+        'log',
+        lambda level, message: logged.append(message),
+    )
+    metric = make_metric(ann_file=str(path))
+    metric.process({}, [sample_of('p0', [], [(mask, 0, 0.5)])])
+    assert "has no categories ['dog'], by their name" in logged[0]
     assert metric.evaluate(1)['instance/segm_mAP'] == pytest.approx(1)
 
 

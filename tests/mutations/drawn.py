@@ -78,8 +78,11 @@ class DrawnSet:
 @contextmanager
 def _room(path: Path) -> Iterator[Path]:
     """Yield a path to write to; where changes contradict the first holds."""
-    with suppress(OSError):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a file, or a link to nothing, has the place of a folder
+        path = path.with_name(f'{path.name}.without_room')
+    with suppress(OSError):
         yield path
 
 

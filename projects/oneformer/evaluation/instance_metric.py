@@ -238,7 +238,7 @@ def read_annotations(path: str, meta: dict, category_key: str) -> dict:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If a thing is not among its categories.
+        ValueError: If no thing is among its categories.
     """
     with user_errors():
         raw = read_json(
@@ -281,7 +281,8 @@ def labels_by_id(
         category_key (str): See :class:`InstanceAP`.
 
     Raises:
-        ValueError: If a thing is not among the categories.
+        ValueError: If no thing is among the categories. Of those that are
+            missing, a warning says that they have no ground truth.
     """
     classes = list(meta['classes'])
     labels = dict(enumerate(range(len(classes))))
@@ -298,11 +299,18 @@ def labels_by_id(
         if classes.index(name) not in known
     ]:
         names = [category['name'] for category in categories]
-        raise InputError(
+        found = (
             f'{path} has no categories {missing}, by their {category_key}; '
             f'its categories are {reprlib.repr(names)}. Where their ids are '
             "the labels, set category_key='label' of InstanceAP; where they "
             "have the names of the classes, 'name'."
+        )
+        if len(missing) == len(meta['thing_classes']):
+            raise InputError(found)
+        print_log(
+            f'{found} AP leaves these classes out.',
+            logger='current',
+            level=logging.WARNING,
         )
     return labels
 
@@ -321,12 +329,11 @@ def read_truth(annotation: dict, label: int, size: tuple[int, int]) -> dict:
             drawn.
     """
     shape = annotation['segmentation']
+    area, box = annotation.get('area'), annotation.get('bbox')
     check_segmentation(shape, size)
-    if not isinstance(shape, list) or not {'area', 'bbox'} <= set(annotation):
+    if not isinstance(shape, list) or area is None or box is None:
         shape = to_rle(shape, size)
-    area = annotation.get('area')
     area = rle_area(shape) if area is None else area
-    box = annotation.get('bbox')
     box = rle_box(shape) if box is None else box
     if not is_size(area) or not is_box(box):
         raise InputError(
