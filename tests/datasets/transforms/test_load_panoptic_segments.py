@@ -137,6 +137,19 @@ def test_a_missing_png_is_named_with_the_settings_to_check(path):
     assert 'check data_root and data_prefix["seg"]' in str(caught.value)
 
 
+@pytest.mark.parametrize('colors', [None, 6])
+def test_a_png_whose_end_alone_is_damaged_is_read(path, colors):
+    image = Image.fromarray(CODED)
+    (image.quantize(colors) if colors else image).save(path)
+    content = path.read_bytes()
+    assert content[-8:-4] == b'IEND'
+    # Its length is 2, though nothing follows: OpenCV reads no pixel then.
+    content = content[:-12] + bytes([0, 0, 0, 2]) + content[-8:]
+    assert cv2.imdecode(np.frombuffer(content, np.uint8), -1) is None
+    path.write_bytes(content)
+    assert load(path).tolist() == CODED.tolist()
+
+
 @pytest.mark.parametrize('keep', [0, 1, 20, -30])
 def test_a_damaged_png_is_named(path, keep):
     noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)

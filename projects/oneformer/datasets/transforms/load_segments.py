@@ -7,7 +7,12 @@ from mmdet.registry import TRANSFORMS
 from PIL import Image
 
 from ..annotation_files import read_file, read_label_map, unreadable
-from ..annotation_png import STRAY, has_stray_values, png_header
+from ..annotation_png import (
+    STRAY,
+    decode_png,
+    has_stray_values,
+    png_header,
+)
 from ..coco_masks import draw_mask
 from .annotation_transform import AnnotationTransform
 from .segment_ids import MAX_ID, decode_ids, encode_ids, renumber_segments
@@ -135,7 +140,12 @@ class LoadPanopticSegments(AnnotationTransform):
                 'is the segment id.'
             )
         if png is None:
-            raise unreadable(path, 'the file is damaged')
+            # OpenCV is faster, but refuses some PNGs whose pixels are
+            # whole. The validator reads by this reader.
+            try:
+                png = decode_png(content).pixels[..., 2::-1]
+            except ValueError as error:
+                raise unreadable(path, error) from error
         # Of a transparent colour OpenCV makes a fourth channel.
         return np.ascontiguousarray(png[..., :3])
 
