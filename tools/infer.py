@@ -138,7 +138,7 @@ def segment(
     Args:
         inferencer (OneFormerInferencer): The model.
         paths (list[Path]): The images.
-        tasks (list[str]): What is asked of each.
+        tasks (list[str]): Tasks to solve for each image.
         batch_size (int): Images at a time.
         score_thr (float): Leave out instances with a lower score.
         results (ResultFolder): Where to; it is closed at the end, or if this
