@@ -77,7 +77,7 @@ def _recipe(name: str, source: Source, data: Path) -> Recipe:
     metainfo = config.model.metainfo
     if not folder.is_dir():
         # Removed when the program ends.
-        name += ', drawn pictures'
+        name += ', drawn images'
         folder = Path(_keep(tempfile.TemporaryDirectory()).name)
         draw_pictures(folder, source, metainfo)
     listed = json.loads((folder / source.ann_file).read_text())
