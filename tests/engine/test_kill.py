@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,8 @@ def test_training_killed_at_random_equals_training_that_was_not(
     # The initial weights are drawn: both trainings begin with these.
     first = killed / 'iter_1.pth'
     while not first.exists():
-        pass
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
     begin = tmp_path / 'begin.pth'
     begin.write_bytes(first.read_bytes())
     process.kill()
