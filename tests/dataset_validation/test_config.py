@@ -195,3 +195,11 @@ def test_links_are_followed_as_the_data_sets_follow_them(tiny):
     (aset,) = find_sets(linked)
     assert aset.ann_file == linked / 'annotations/panoptic_train.json'
     assert check_sets([aset]).findings == []
+
+
+def test_an_override_without_effect_is_refused():
+    with pytest.raises(SystemExit, match='did you mean train_dataloader'):
+        sets_of_config(
+            'configs/oneformer_r18_demo.py',
+            {'train_dataloder.dataset.ann_file': 'other.json'},
+        )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from _overrides import check_overrides
 from _package import metainfo as metainfo_rules
 from _package import tasks
 
@@ -18,7 +19,8 @@ def sets_of_config(
 ) -> tuple[list[AnnotationSet], list[str]]:
     """Return the annotation sets that a config trains and tests on.
 
-    Nothing that the config names is imported, so that this takes no torch.
+    Nothing that the config names is imported, so that without overrides this
+    takes no torch.
 
     Args:
         path (str): Config file.
@@ -31,11 +33,14 @@ def sets_of_config(
     Raises:
         FileNotFoundError: If the config does not exist.
         ValueError: If it has no dataset that can be checked.
+        SystemExit: If an override has no effect.
     """
     from mmengine.config import Config
 
     config = Config.fromfile(path, import_custom_modules=False)
-    config.merge_from_dict(overrides or {})
+    if overrides:
+        check_overrides(config.to_dict(), overrides)
+        config.merge_from_dict(overrides)
     limits = model_limits(config)
     remarks: list[str] = []
     sets: dict[tuple, AnnotationSet] = {}
