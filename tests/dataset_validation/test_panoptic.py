@@ -289,7 +289,7 @@ VIOLATIONS = [
     (spoil_annotation_without_image, 'unknown-image', '.json', 77, True),
     (spoil_annotated_twice, 'several-annotations', '.json', 1, False),
     (spoil_no_annotation, 'no-annotation', '.json', 1, False),
-    (spoil_no_segment, 'empty-picture', '.json', 1, False),
+    (spoil_no_segment, 'empty-image', '.json', 1, False),
     (spoil_category_ids, 'duplicate-category-id', '.json', 5, False),
     (spoil_category_names, 'duplicate-category-name', '.json', 'dog', False),
     (spoil_isthing, 'isthing-missing', '.json', 9, False),

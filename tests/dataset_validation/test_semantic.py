@@ -56,7 +56,7 @@ MAP_CHANGES = {
     'png-value': lambda label, _: map_values(
         label, np.full((HEIGHT, WIDTH), 3, np.uint8)
     ),
-    'empty-picture': lambda label, _: map_values(
+    'empty-image': lambda label, _: map_values(
         label, np.full((HEIGHT, WIDTH), 255, np.uint8)
     ),
     'image-size': lambda label, _: map_values(
@@ -81,7 +81,7 @@ def test_a_violation_of_a_map_is_found(maps, tmp_path, kind):
     assert len(found) == 1
     assert found[0].file in (str(picture), str(label))
     moved, _ = write_fixed(sets, tmp_path / 'copy', maps)
-    mends = kind not in ('png-value', 'empty-picture', 'image-size')
+    mends = kind not in ('png-value', 'empty-image', 'image-size')
     assert (kind not in kinds(check_sets(moved))) == mends
     assert files_of(maps) == before
 

@@ -74,7 +74,7 @@ class InstanceSample:
         if not self.annotations:
             findings.append(
                 found(
-                    'empty-picture',
+                    'empty-image',
                     self.aset.ann_file,
                     f'{self.image["file_name"]} has no object',
                     'image',
@@ -226,7 +226,7 @@ def plan(
     findings += [
         finding
         for finding in coco.check_images(aset, content)
-        if finding.kind != 'no-annotation'  # told as 'empty-picture'
+        if finding.kind != 'no-annotation'  # told as 'empty-image'
     ]
     numbers = Counter(a['id'] for a in annotations)
     findings += coco.repeated(

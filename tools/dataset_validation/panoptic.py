@@ -115,9 +115,7 @@ class PanopticSample:
         if not segments:
             message = f'{self.image["file_name"]} has no segment'
             findings.append(
-                found(
-                    'empty-picture', path, message, 'image', self.image['id']
-                )
+                found('empty-image', path, message, 'image', self.image['id'])
             )
         return segments, findings
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 # Keys of the JSON report.
-PATHS = ('annotations', 'pictures', 'pngs')
+PATHS = ('annotations', 'images', 'pngs')
 LEVELS = ('error', 'warning', 'info')
 
 
@@ -90,7 +90,7 @@ CHECKS = {
     ),
     'several-annotations': Check('error', 'several annotations of an image'),
     'no-annotation': Check('warning', 'image without annotation'),
-    'empty-picture': Check('warning', 'image without any segment'),
+    'empty-image': Check('warning', 'image without any segment'),
     # Classes.
     'duplicate-category-id': Check('error', 'category id used twice'),
     'duplicate-category-name': Check('error', 'category name used twice'),

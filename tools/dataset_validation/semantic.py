@@ -80,7 +80,7 @@ class SemanticSample:
                 )
         if not used:
             message = 'all pixels are to be ignored'
-            findings.append(found('empty-picture', path, message))
+            findings.append(found('empty-image', path, message))
         return findings
 
 

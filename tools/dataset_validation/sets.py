@@ -101,7 +101,7 @@ class AnnotationSet:
         """Return name, kind and paths, for the report."""
         paths = dict(
             annotations=self.ann_file,
-            pictures=self.image_dir,
+            images=self.image_dir,
             pngs=self.seg_dir,
         )
         return dict(

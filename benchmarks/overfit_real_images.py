@@ -1,10 +1,10 @@
-"""Overfit real pictures with the three tasks, as a check of the whole chain.
+"""Overfit real images with the three tasks, as a check of the whole chain.
 
-One model learns panoptic, instance and semantic segmentation of the pictures
-of one folder in the COCO panoptic layout and is tested on the same pictures.
+One model learns panoptic, instance and semantic segmentation of the images
+of one folder in the COCO panoptic layout and is tested on the same images.
 A chain without a fault reaches a high PQ.
 
-Example: python benchmarks/overfit_real_pictures.py \\
+Example: python benchmarks/overfit_real_images.py \\
              --data ../shared/data/coco_panoptic_mini
 """
 
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--data', type=Path, required=True, help='folder')
     parser.add_argument(
-        '--split', default='val2017', help='name of pictures and annotations'
+        '--split', default='val2017', help='name of images and annotations'
     )
     parser.add_argument('--iterations', type=int, default=600)
     parser.add_argument('--weights', help='checkpoint to begin with')
