@@ -12,6 +12,7 @@ ROOT = 'projects.oneformer'
 LAYERS = (
     ('version', 'compat', 'errors', 'shipped_configs'),
     ('optional', 'tasks', 'run_lengths', 'images'),
+    ('results',),
     ('mmcv_ops', 'registry', 'text', 'metainfo', 'visualization'),
     ('weights', 'checkpoint'),
     ('models.layers',),
