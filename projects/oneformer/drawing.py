@@ -202,7 +202,7 @@ def _font_size(drawing: np.ndarray) -> int:
 
 
 @cache
-def loadload_font(size: int) -> ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont:
     """Return a font of a size in pixels.
 
     It is matplotlib's own, which knows more scripts than that of Pillow,
