@@ -13,7 +13,7 @@ LAYERS = (
     ('version', 'compat', 'errors', 'shipped_configs'),
     (
         *('optional', 'tasks', 'run_lengths', 'images'),
-        *('segment_ids', 'file_writing'),
+        *('segment_ids', 'file_writing', 'video'),
     ),
     ('drawing',),
     ('results',),
