@@ -32,7 +32,7 @@ def dist(tmp_path_factory) -> Path:
     for path in ROOT.iterdir():
         if path.is_file():
             shutil.copy(path, sources)
-    for folder in ('configs', 'projects', 'tools'):
+    for folder in ('configs', 'oneformer', 'projects', 'tools'):
         shutil.copytree(ROOT / folder, sources / folder)
     subprocess.run(
         [sys.executable, '-c', BUILD],
@@ -65,7 +65,7 @@ def test_the_wheel_is_pure_python(wheel):
 
 def test_the_wheel_holds_the_package_its_data_configs_and_tools(wheel):
     files = set(zipfile.ZipFile(wheel).namelist())
-    expected = source_files('projects/oneformer')
+    expected = source_files('projects/oneformer') | source_files('oneformer')
     expected |= {
         f'projects/oneformer/.mim/{name}'
         for name in source_files('configs') | source_files('tools')
@@ -83,6 +83,7 @@ def test_the_wheel_leaves_room_for_other_projects(wheel):
     files = zipfile.ZipFile(wheel).namelist()
     assert 'projects/__init__.py' not in files
     assert {name.split('/')[0] for name in files} == {
+        'oneformer',
         'projects',
         f'oneformer_openmmlab-{__version__}.dist-info',
     }
@@ -93,7 +94,7 @@ def test_the_source_archive_holds_what_the_wheel_is_built_from(dist):
     with tarfile.open(path) as archive:
         files = {name.partition('/')[2] for name in archive.getnames()}
     expected = {'LICENSE', 'model-index.yml', 'pyproject.toml', 'setup.py'}
-    for folder in ('configs', 'projects', 'tools'):
+    for folder in ('configs', 'oneformer', 'projects', 'tools'):
         expected |= source_files(folder)
     assert expected <= files
 

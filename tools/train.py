@@ -14,6 +14,7 @@ from _cli import (
     finish,
     load_config,
     one_line_errors,
+    program,
     set_work_dir,
 )
 
@@ -107,7 +108,7 @@ def continuation() -> str:
     if int(os.environ.get('WORLD_SIZE', 1)) > 1:
         return 'the same command and --resume'
     again = [] if sys.argv[-1] == '--resume' else ['--resume']
-    return shlex.join(['python', *sys.argv, *again])
+    return shlex.join([*program(), *sys.argv[1:], *again])
 
 
 def print_once(*lines: object) -> None:
