@@ -13,6 +13,7 @@ import pytest
 
 from projects.oneformer import compat, config_path, doctor
 from projects.oneformer.version import __version__
+from tools.misc.make_demo_data import make_demo_data
 
 ROOT = Path(__file__).parents[1]
 BUILD = """
@@ -224,3 +225,47 @@ def test_the_extras_admit_what_the_tests_run_with():
     pins = constraints('onedl') | constraints('upstream')
     assert requirements
     assert {name: pins[name] for name, _ in requirements} == dict(requirements)
+
+
+def test_the_wheel_brings_the_command(wheel, tmp_path):
+    site = tmp_path / 'site-packages'
+    zipfile.ZipFile(wheel).extractall(site)
+    (entry_points,) = site.glob('*.dist-info/entry_points.txt')
+    assert 'oneformer = oneformer.cli:main' in entry_points.read_text()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, '-m', 'oneformer', *arguments],
+            cwd=tmp_path,
+            env=os.environ | dict(PYTHONPATH=str(site)),
+            capture_output=True,
+            text=True,
+        )
+
+    assert run('train', '--help').stdout.startswith('usage: oneformer train')
+    listed = run('configs', '--json').stdout
+    assert str(site / 'projects/oneformer/.mim/configs') in listed
+
+
+def test_the_command_of_the_wheel_writes_a_config_for_data(wheel, tmp_path):
+    site = tmp_path / 'site-packages'
+    zipfile.ZipFile(wheel).extractall(site)
+    make_demo_data(tmp_path / 'shapes', num_train=2, num_val=1, size=64)
+    code = (
+        'import sys; from oneformer.cli import main\n'
+        "main(['init', 'shapes', '--device', 'cpu'])\n"
+        'from mmengine.config import Config\n'
+        "config = Config.fromfile('oneformer_shapes.py')\n"
+        'print(config.filename, config.model.metainfo.thing_classes)'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env=os.environ | dict(PYTHONPATH=str(site)),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.splitlines()[-1] == (
+        "oneformer_shapes.py ('disc', 'square', 'triangle', 'star')"
+    )

@@ -42,8 +42,8 @@ def run_on_data(args: argparse.Namespace) -> None:
         plan = init.make_plan(args, path)
         if args.minutes:
             plan = fit(plan, path, args)
-        print(init.report(plan))
         init.write(plan, path)
+        print(init.report(plan))
         print(f'Wrote {path}.')
     args.config = str(path)
     config = quiet_config(args)
@@ -182,7 +182,7 @@ def measure_test(runner, loader: dict) -> float:
     )
     runner.model.eval()
     times = []
-    for batch, _ in zip(data, range(MEASURED_IMAGES)):
+    for batch, _ in zip(data, range(MEASURED_IMAGES), strict=False):
         start = time.time()
         with torch.no_grad():
             runner.model.test_step(batch)

@@ -89,8 +89,8 @@ def main() -> None:
     if path.exists():
         sys.exit(f'{path} exists: choose another name as --out, or remove it.')
     plan = make_plan(args, path)
-    print(report(plan))
     write(plan, path)
+    print(report(plan))
     script = ' '.join(program()).replace('init', 'train')
     print(f'\nWrote {path}. Train with: {script} {path}')
 
@@ -112,9 +112,9 @@ def make_plan(args: argparse.Namespace, path: Path):
     find_project()
     import own_data
 
-    if args.weights and '://' not in args.weights:
-        if not Path(args.weights).exists():
-            sys.exit(f'--weights {args.weights} does not exist.')
+    weights = args.weights or ''
+    if weights and '://' not in weights and not Path(weights).exists():
+        sys.exit(f'--weights {weights} does not exist.')
     wishes = own_data.Wishes(
         **{name: getattr(args, name) for name in own_data.Wishes._fields}
     )
@@ -134,7 +134,7 @@ def report(plan) -> str:
         f'{plan.folder}: {plan.layout}',
         f'  images      {found.num_train} for training, {found.num_val} for '
         'validation',
-        f'  classes     {len(plan.labels.classes)}, of them '
+        f'  classes     {len(plan.labels.classes)}, of which '
         f'{len(plan.labels.things)} things: {plan.labels.why}',
         f'  device      {plan.machine.name}',
     ]

@@ -166,13 +166,8 @@ def draw_shape(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         center, edge = points
         radius = math.dist(center, edge)
         angles = np.linspace(0, 2 * math.pi, CIRCLE_CORNERS, endpoint=False)
-        points = [
-            (
-                center[0] + radius * math.cos(a),
-                center[1] + radius * math.sin(a),
-            )
-            for a in angles
-        ]
+        points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        points = np.asarray(center) + radius * points
     elif kind not in ('polygon', 'oriented_rectangle'):
         raise ValueError('this type is not known here')
     outline = [float(value) for point in points for value in point]

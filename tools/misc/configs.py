@@ -100,8 +100,8 @@ def independent(text: str) -> str:
         bases = ast.literal_eval(found[1])
         names = [bases] if isinstance(bases, str) else bases
         lines = [
-            f"    __import__('oneformer').config_path(\n        {own!r}\n    ),"
-            for own in (name.removeprefix('./') for name in names)
+            f"    __import__('oneformer').config_path({name[2:]!r}),"
+            for name in names  # ./NAME
         ]
         return '\n'.join(['_base_ = [', *lines, ']'])
 

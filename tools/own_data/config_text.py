@@ -218,8 +218,8 @@ def _model(plan: Plan) -> str:
 def _weights(plan: Plan) -> str:
     if plan.weights is None:
         return comment(
-            f'Weights: the backbone starts from {plan.backbone.pretrained}, all '
-            'else from random ones.'
+            f'Weights: the backbone starts from {plan.backbone.pretrained}, '
+            'all else from random ones.'
         )
     path = plan.weights
     if os.path.exists(path):

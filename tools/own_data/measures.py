@@ -31,7 +31,8 @@ class Measures(NamedTuple):
         width (int): See ``height``.
         turned (float): Share of the images that stand where the median
             lies, or the other way round.
-        segments (int): Most segments in one image.
+        segments (int): That 19 of 20 images have at most.
+        most_segments (int): Most segments in one image.
         object_side (float | None): First quartile of the square root of the
             areas of things, in pixels; None if there are none.
     """
@@ -42,6 +43,7 @@ class Measures(NamedTuple):
     width: int
     turned: float
     segments: int
+    most_segments: int
     object_side: float | None
 
 
@@ -50,12 +52,12 @@ class Shapes(NamedTuple):
 
     Attributes:
         sizes (list[tuple[int, int]]): Height and width of images.
-        segments (int): Most segments in one image.
+        segments (list[int]): Number of segments of images.
         areas (list[float]): Of things, in pixels.
     """
 
     sizes: list[tuple[int, int]]
-    segments: int
+    segments: list[int]
     areas: list[float]
 
 
@@ -74,7 +76,8 @@ def summarize(shapes: Shapes, num_train: int, num_val: int) -> Measures:
         height,
         width,
         turned / len(shapes.sizes),
-        shapes.segments,
+        math.ceil(float(np.quantile(shapes.segments, 0.95))),
+        max(shapes.segments),
         side,
     )
 
@@ -90,7 +93,7 @@ def measure_instances(content: coco_layout.Coco) -> Shapes:
     ]
     return Shapes(
         list(sizes.values()),
-        max(counts.values(), default=0),
+        [counts[number] for number in sizes],
         [area for area in areas if area > 0],
     )
 
@@ -127,7 +130,7 @@ def measure_panoptic(content: coco_layout.Coco, seg_dir: Path) -> Shapes:
             areas += [m.area for n, m in found.items() if n in numbers]
     return Shapes(
         [(image['height'], image['width']) for image in content.images],
-        max(len(a['segments_info']) for a in content.annotations),
+        [len(a['segments_info']) for a in content.annotations],
         areas,
     )
 
@@ -135,7 +138,7 @@ def measure_panoptic(content: coco_layout.Coco, seg_dir: Path) -> Shapes:
 def measure_label_maps(maps: Sequence[np.ndarray], ignored: int) -> Shapes:
     """Measure some label maps, (H, W) each."""
     counts = [len(np.setdiff1d(np.unique(m), [ignored])) for m in maps]
-    return Shapes([m.shape for m in maps], max(counts), [])
+    return Shapes([m.shape for m in maps], counts, [])
 
 
 def spread(entries: Sequence, most: int) -> Sequence:

@@ -65,11 +65,11 @@ def _large(config: str, memory: float) -> Backbone:
 
 BACKBONES = {
     'r18': Backbone(
-        *('oneformer_r18_demo.py', 7e-4, 8, 1.0, 4, 24, 1600),
+        *('oneformer_r18_demo.py', 7e-4, 8, 0.45, 4, 24, 1600),
         'random weights',
     ),
     'effnet-lite0': Backbone(
-        *('oneformer_effnet-lite0_coco.py', 7e-4, 8, 3.0, 4, 100, 1600),
+        *('oneformer_effnet-lite0_coco.py', 7e-4, 8, 1.9, 4, 100, 1600),
         'ImageNet weights of an installed package',
     ),
     'r50': _large('oneformer_r50_coco.py', 7.0),
@@ -200,11 +200,14 @@ def choose_queries(
 ) -> Choice:
     """Choose the number of queries.
 
-    Each object needs one, and a text slot, of which there are fewer. Half as
-    many more leave room for images with more objects.
+    Each segment needs one, and a text slot, of which there are fewer. Half as
+    many more leave room for images with more segments.
     """
     needed = round(1.5 * measures.segments) + backbone.num_context
-    why = f'at most {measures.segments} segments are in one image'
+    why = (
+        f'19 of 20 images have at most {measures.segments} segments, and one '
+        f'has {measures.most_segments}'
+    )
     if weights is not None:
         return Choice(
             backbone.num_queries, f'the number of the weights; {why}'
@@ -214,8 +217,8 @@ def choose_queries(
     value = min(10 * math.ceil(needed / 10), MOST_QUERIES)
     if value < needed:
         why += (
-            f'; more than {value} queries cost too much, the objects that fit '
-            'worst go without one in such images'
+            f'; more than {value} queries cost too much, so some segments go '
+            'without one'
         )
     return Choice(value, why)
 
@@ -234,12 +237,12 @@ def choose_batch(
     fitting = int(MEMORY_SHARE * machine.memory / each)
     limit = min(LIMITS[machine.device].batch, backbone.base_batch)
     value = max(2, min(fitting, limit, measures.num_train))
-    if value == limit:
+    if measures.num_train <= value:
+        why = 'all training images'
+    elif value == limit:
         why = f'that of {backbone.config}'
         if limit < backbone.base_batch:
             why = 'more take too long on a CPU'
-    elif value == measures.num_train:
-        why = 'all training images'
     else:
         why = (
             f'a crop takes about {each:.2g} GiB, of which '
