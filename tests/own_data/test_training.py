@@ -54,7 +54,14 @@ METRICS = dict(
 )
 
 
-@pytest.mark.parametrize('kind', METRICS)
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'panoptic',
+        pytest.param('coco_instances', marks=pytest.mark.slow),
+        pytest.param('label_maps', marks=pytest.mark.slow),
+    ],
+)
 def test_a_folder_becomes_a_tested_model_and_images(kind, drawn, tmp_path):
     getattr(exports, kind)(drawn, tmp_path / 'mine')
     process = train(tmp_path, 'mine', *SHORT)
