@@ -11,7 +11,11 @@ ROOT = 'projects.oneformer'
 # that it begins with; modules of one layer may import one another.
 LAYERS = (
     ('version', 'compat', 'errors', 'shipped_configs'),
-    ('optional', 'tasks', 'run_lengths', 'images'),
+    (
+        *('optional', 'tasks', 'run_lengths', 'images'),
+        *('segment_ids', 'file_writing'),
+    ),
+    ('drawing',),
     ('results',),
     ('mmcv_ops', 'registry', 'text', 'metainfo', 'visualization'),
     ('weights', 'checkpoint'),

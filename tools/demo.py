@@ -211,9 +211,9 @@ def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
     from mmdet.registry import DATASETS
 
     from projects.oneformer.datasets import LoadPanopticSegments
-    from projects.oneformer.datasets.transforms.segment_ids import decode_ids
     from projects.oneformer.images import read_image
     from projects.oneformer.inferencer import OneFormerInferencer
+    from projects.oneformer.segment_ids import decode_ids
     from projects.oneformer.tasks import TASKS
     from projects.oneformer.visualization import (
         draw_result,
