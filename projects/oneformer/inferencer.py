@@ -16,7 +16,13 @@ from mmengine.registry import init_default_scope
 from PIL.Image import Image as PillowImage
 from pycocotools import mask as coco_mask
 
-from .images import ImageError, convert_image, image_errors, printable
+from .images import (
+    ImageError,
+    convert_array,
+    convert_image,
+    image_errors,
+    printable,
+)
 from .tasks import RESULT_FIELDS, check_task, read_tasks
 from .tiling import Box, Mosaic, tile_grid
 from .weights.reader import load_weights
@@ -200,7 +206,7 @@ class OneFormerInferencer:
         if isinstance(image, PillowImage):
             image = convert_image(image, name)
         if isinstance(image, np.ndarray):
-            return self._from_array(dict(img=_as_bgr(image), img_id=0))
+            return self._from_array(dict(img=convert_array(image), img_id=0))
         with image_errors(name):
             return self._from_file(dict(img_path=os.fsdecode(image), img_id=0))
 
@@ -288,25 +294,6 @@ def _name(image: Image) -> str:
     if isinstance(image, PillowImage):
         return printable(getattr(image, 'filename', '') or 'of Pillow')
     return 'of an array'
-
-
-def _as_bgr(array: np.ndarray) -> np.ndarray:
-    """Return an array with three channels, np.uint8 (H, W, 3)."""
-    pixels = array[..., None] if array.ndim == 2 else array
-    if (
-        pixels.ndim != 3
-        or pixels.shape[-1] not in (1, 3, 4)
-        or pixels.dtype != np.uint8
-        or not pixels.size
-    ):
-        raise ImageError(
-            'Expected an array uint8 of shape (H, W), (H, W, 1), (H, W, 3) '
-            f'or (H, W, 4), in BGR and not empty, got {array.dtype} of '
-            f'{array.shape}. Scale other types to 0 .. 255.'
-        )
-    if pixels.shape[-1] == 1:
-        return np.repeat(pixels, 3, axis=-1)
-    return pixels[..., :3]
 
 
 def inference_model(model: ConfigDict) -> ConfigDict:

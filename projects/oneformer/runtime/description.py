@@ -123,8 +123,7 @@ def read_description(
         return metadata['part'], Description(**values)
     except (KeyError, ValueError) as error:
         raise InputError(
-            f'{path} has damaged metadata ({error!r}): export the model '
-            'again.'
+            f'{path} has damaged metadata ({error!r}): export the model again.'
         ) from error
 
 

@@ -63,7 +63,7 @@ def resize(image: np.ndarray, description: Description) -> np.ndarray:
             f'An image of {width} x {height} pixels would become '
             f'{size[0]} x {size[1]}: it is too thin, pad it.'
         )
-    if description.scale is None and size == (width, height):
+    if size == (width, height):
         return image
     if description.resize_backend == 'pillow':
         resized = Image.fromarray(image).resize(
@@ -77,21 +77,16 @@ def new_size(
     size: tuple[int, int], description: Description
 ) -> tuple[int, int]:
     """Return width and height after resizing, of those before."""
-    width, height = size
-    limits = []
     if description.scale is not None and not description.keep_ratio:
-        width, height = size = description.scale
-    elif description.scale is not None:
+        return description.scale
+    factors = [1.0]
+    if description.scale is not None:
         long, short = max(description.scale), min(description.scale)
-        limits = [long / max(size), short / min(size)]
-    if description.size is not None:
-        limits += [
-            description.size[0] / height,
-            description.size[1] / width,
+        factors = [long / max(size), short / min(size)]
+    if description.size is not None:  # an image may not be larger
+        factors += [
+            limit / side
+            for limit, side in zip(description.size[::-1], size, strict=True)
         ]
-        if not limits[:-2]:
-            limits.append(1.0)
-    if not limits:
-        return size
-    factor = min(limits)
-    return int(width * factor + 0.5), int(height * factor + 0.5)
+    width, height = (int(side * min(factors) + 0.5) for side in size)
+    return width, height

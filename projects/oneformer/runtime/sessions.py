@@ -46,8 +46,7 @@ class OpenVinoSession:
         core = openvino.Core()
         model = core.read_model(path)
         self.metadata = {
-            key: str(value.value)
-            for key, value in _rt_info(model).items()
+            key: str(value.value) for key, value in _rt_info(model).items()
         }
         # By itself it computes in bfloat16 on some processors.
         options: dict[str, Any] = dict(INFERENCE_PRECISION_HINT='f32')
@@ -92,8 +91,7 @@ def open_session(
     path = Path(path)
     if backend not in BACKENDS:
         raise InputError(
-            f'Expected a backend among {", ".join(BACKENDS)}, got '
-            f'{backend!r}.'
+            f'Expected a backend among {", ".join(BACKENDS)}, got {backend!r}.'
         )
     if not path.is_file():
         raise MissingFileError(
@@ -106,6 +104,5 @@ def open_session(
     except Exception as error:  # of many types, by engine
         reason = str(error).strip().partition('\n')[0]
         raise FileError(
-            f'{backend} cannot load {path} ({reason}): export the model '
-            'again.'
+            f'{backend} cannot load {path} ({reason}): export the model again.'
         ) from error

@@ -51,7 +51,7 @@ class TraceableShiftedWindows(nn.Module):
         """
         height, width = hw_shape
         side, shift = self.window_size, self.shift
-        rows, columns = -(-height // side), -(-width // side)
+        rows, columns = (height + side - 1) // side, (width + side - 1) // side
         x = query.unflatten(1, (height, width))
         x = F.pad(
             x, (0, 0, 0, columns * side - width, 0, rows * side - height)
@@ -61,7 +61,9 @@ class TraceableShiftedWindows(nn.Module):
         x = x.unflatten(2, (columns, side)).unflatten(1, (rows, side))
         x = x.transpose(2, 3).flatten(3, 4).flatten(0, 2)  # (B * n, N, C)
         x = self.w_msa(x, mask=self.mask(rows, columns, x) if shift else None)
-        x = x.unflatten(1, (side, side)).unflatten(0, (-1, rows, columns))
+        x = x.unflatten(1, (side, side)).unflatten(
+            0, (query.shape[0], rows, columns)
+        )
         x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # (B, H', W', C)
         if shift:
             x = x.roll((shift, shift), (1, 2))
