@@ -16,7 +16,13 @@ from mmengine.registry import init_default_scope
 from PIL.Image import Image as PillowImage
 
 from .datasets.file_names import IMAGE_SUFFIXES, image_stem, is_video
-from .images import ImageError, convert_image, image_errors, printable
+from .images import (
+    ImageError,
+    convert_array,
+    convert_image,
+    image_errors,
+    printable,
+)
 from .results import SegmentationResult
 from .sample_result import result_of_sample
 from .tasks import read_tasks
@@ -327,7 +333,7 @@ class OneFormerInferencer:
         elif isinstance(image, torch.Tensor):
             pixels = _from_tensor(image)
         elif isinstance(image, np.ndarray):
-            pixels = _three_channels(image)
+            pixels = convert_array(image)
             if self.channel_order == 'rgb':
                 pixels = pixels[..., ::-1]
         else:
@@ -485,26 +491,7 @@ def _from_tensor(tensor: torch.Tensor) -> np.ndarray:
             'images of a batch one by one.'
         )
     array = tensor.detach().cpu().permute(1, 2, 0).numpy()
-    return _three_channels(np.ascontiguousarray(array[..., ::-1]))
-
-
-def _three_channels(array: np.ndarray) -> np.ndarray:
-    """Return an array with three channels, np.uint8 (H, W, 3)."""
-    pixels = array[..., None] if array.ndim == 2 else array
-    if (
-        pixels.ndim != 3
-        or pixels.shape[-1] not in (1, 3, 4)
-        or pixels.dtype != np.uint8
-        or not pixels.size
-    ):
-        raise ImageError(
-            'Expected an array uint8 of shape (H, W), (H, W, 1), (H, W, 3) '
-            f'or (H, W, 4), not empty, got {array.dtype} of {array.shape}. '
-            'Scale other types to 0 .. 255.'
-        )
-    if pixels.shape[-1] == 1:
-        return np.repeat(pixels, 3, axis=-1)
-    return pixels[..., :3]
+    return convert_array(np.ascontiguousarray(array[..., ::-1]))
 
 
 def inference_model(model: ConfigDict) -> ConfigDict:
