@@ -27,6 +27,7 @@ LAYERS = (
     ('datasets',),
     ('evaluation',),
     ('engine',),
+    ('pretrained',),
     ('inferencer', 'tiling'),
     ('doctor',),
     ('__main__',),
