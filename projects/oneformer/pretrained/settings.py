@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.registry import TRANSFORMS as MMDET_TRANSFORMS
 from mmengine.config import Config, ConfigDict
 
@@ -317,7 +317,7 @@ def _refused(place: str, value: object, expected: Sequence[str]) -> InputError:
 
 def own_types() -> Iterator[str]:
     """Yield the names of the registered classes of this package."""
-    for registry in (MODELS, MMDET_TRANSFORMS, TRANSFORMS):
+    for registry in (MODELS, TASK_UTILS, MMDET_TRANSFORMS, TRANSFORMS):
         for name, found in registry.module_dict.items():
             if found.__module__.startswith(f'{PACKAGE}.'):
                 yield name
