@@ -19,7 +19,7 @@ FILES = {'README.md', 'config.json', 'model.safetensors'}
 
 
 def outputs(inferencer, image):
-    (sample,) = inferencer(image, tasks=TASKS)
+    (sample,) = inferencer.samples(image, tasks=TASKS)
     return {
         f'{task}.{key}': value
         for task in TASKS
