@@ -33,10 +33,11 @@ class Progress:
         now = time.monotonic()
         if now - self._printed >= INTERVAL:
             self._printed = now
-            print(self.line(now - self._start), file=sys.stderr, flush=True)
+            print(self.line(), file=sys.stderr, flush=True)
 
-    def line(self, seconds: float) -> str:
-        """Return what to print after some seconds."""
+    def line(self) -> str:
+        """Return images, throughput and time left, at least one being done."""
+        seconds = max(1e-6, time.monotonic() - self._start)
         finished = self.done + self.skipped
         rate = self.done / seconds
         left = max(0, self.total - finished) / rate

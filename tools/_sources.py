@@ -18,12 +18,13 @@ class Item(NamedTuple):
             file beside it.
         name (str): What result files call it: below the folder that was
             given, else the path.
-        pixels (np.ndarray | None): BGR, of a frame that is read already.
+        content (np.ndarray | Exception | None): BGR pixels once it is read,
+            or the ``ImageError`` why it cannot be.
     """
 
     path: str
     name: str
-    pixels: np.ndarray | None = None
+    content: np.ndarray | Exception | None = None
 
 
 class Sources:
@@ -64,32 +65,42 @@ class Sources:
         total = sum(map(_length, map(Path, self.paths)))
         return (total - self.rank + self.world_size - 1) // self.world_size
 
+    def split_videos(self) -> tuple[list[Path], 'Sources']:
+        """Return the videos, and what else there is."""
+        from _package import file_names
+
+        videos = [p for p in self.paths if file_names.is_video(p)]
+        others = [p for p in self.paths if p not in videos]
+        return (
+            list(map(Path, videos)),
+            Sources(others, self.rank, self.world_size),
+        )
+
     def _all(self) -> Iterator[Item]:
+        from _package import file_names
+
         for path in map(Path, self.paths):
             if path.is_dir():
                 for name in _names(path):
                     yield Item(str(path / name), name)
             elif path.suffix == LIST_SUFFIX:
                 yield from (Item(line, line) for line in _lines(path))
-            elif is_video(path):
+            elif file_names.is_video(path.name):
                 yield from frames(path)
             else:
                 yield Item(str(path), str(path))
 
 
 def frames(path: Path) -> Iterator[Item]:
-    """Yield the frames of a video."""
+    """Yield the frames of a video, or one item with the error."""
+    from projects.oneformer.images import ImageError
     from projects.oneformer.video import read_frames
 
-    for name, pixels in read_frames(str(path)):
-        yield Item(name, name, pixels)
-
-
-def is_video(path: Path) -> bool:
-    """Whether a path ends as a video does."""
-    from _package import video
-
-    return video.is_video(str(path))
+    try:
+        for name, pixels in read_frames(str(path)):
+            yield Item(name, name, pixels)
+    except ImageError as error:
+        yield Item(str(path), str(path), error)
 
 
 def _names(folder: Path) -> list[str]:
@@ -112,11 +123,13 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _length(path: Path) -> int:
+    from _package import file_names
+
     if path.is_dir():
         return len(_names(path))
     if path.suffix == LIST_SUFFIX:
         return _count(_lines(path))
-    if is_video(path):
+    if file_names.is_video(path.name):
         import cv2
 
         video = cv2.VideoCapture(str(path))
