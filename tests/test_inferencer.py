@@ -37,6 +37,7 @@ PIPELINE = [
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp('weights') / 'training.pth'
     init_default_scope('mmdet')
+    torch.manual_seed(0)
     model = MODELS.build(tiny_model(training=True))
     torch.save(dict(state_dict=model.state_dict()), path)
     return path
@@ -45,7 +46,7 @@ def weights(tmp_path_factory):
 def config():
     return Config(
         dict(
-            model=tiny_model(training=True, object_mask_thr=0.0),
+            model=tiny_model(training=True, object_mask_thr=0.0, iou_thr=0.0),
             test_dataloader=dict(dataset=dict(pipeline=PIPELINE)),
         )
     )

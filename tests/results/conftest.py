@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from projects.oneformer.results import Segment, SegmentationResult
-from projects.oneformer.results.segment import encode_mask
-from projects.oneformer.results.segmentation_result import segments_of_map
+from projects.oneformer.results.segment import encode_mask, segments_of_map
 
 CLASSES = ('cat', 'road', 'sky')
 # The sky, two cats side by side, of which the second has a hole of void, and

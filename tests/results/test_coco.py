@@ -78,7 +78,7 @@ def test_hotcoco_gives_a_result_full_marks_against_itself(result, tmp_path):
     Image.fromarray(png).save(tmp_path / 'two cats.png')
     path = tmp_path / 'panoptic.json'
     path.write_text(json.dumps(content))
-    found = hotcoco.pq_compute(str(path), str(path), str(tmp_path))
+    found = hotcoco.pq_compute(*[str(path)] * 2, *[str(tmp_path)] * 2)
     for part, number in (('All', 2), ('Things', 1), ('Stuff', 1)):
         assert found[part]['pq'] == pytest.approx(1)
         assert found[part]['n'] == number

@@ -91,7 +91,7 @@ def test_a_drawing_covers_the_segments_of_the_task(result):
 
 def enlarged(result: SegmentationResult, factor: int) -> SegmentationResult:
     """The panoptic result alone, on a larger image."""
-    from projects.oneformer.results.segmentation_result import segments_of_map
+    from projects.oneformer.results.segment import segments_of_map
     from tests.results.conftest import KNOWN
 
     ids = result.panoptic.repeat(factor, 0).repeat(factor, 1)
@@ -102,6 +102,13 @@ def enlarged(result: SegmentationResult, factor: int) -> SegmentationResult:
         image=np.full((*ids.shape, 3), 90, np.uint8),
         panoptic=ids,
         segments=segments_of_map(ids, KNOWN, result.classes, ('cat',)),
+    )
+
+
+def test_a_result_prints_in_a_line(result):
+    assert repr(result) == (
+        '<SegmentationResult of photos/two cats.jpg, 8 x 6, segments: '
+        'panoptic 3, instance 3, semantic 2>'
     )
 
 
@@ -140,7 +147,8 @@ def test_a_drawing_without_an_image_needs_one(result):
 
 def test_notebooks_show_the_drawing(result):
     shown = Image.open(BytesIO(result._repr_png_()))
-    assert shown.format == 'PNG' and shown == result.plot()
+    assert shown.format == 'PNG'
+    assert np.array_equal(np.asarray(shown), np.asarray(result.plot()))
     assert replace(result, image=None)._repr_png_() is None
 
 
