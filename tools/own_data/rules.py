@@ -41,9 +41,8 @@ class Backbone(NamedTuple):
         memory (float): GiB that the activations of an image of 1024 x 1024
             take in float32. Of the large networks those of Mask2Former on a
             GPU, by mmdet's model zoo (DiNAT-L taken as Swin-L), of the small
-            ones by ``tools/analysis_tools/estimate.py``, which finds half as
-            much for the large ones, too: what a kernel needs for itself is
-            not in it.
+            ones by ``tools/analysis_tools/estimate.py``, which for the large
+            ones finds less.
         fixed (float): GiB of weights, gradients and optimizer, and 1 of the
             GPU.
         num_context (int): Text slots that hold no object.
