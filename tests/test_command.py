@@ -97,6 +97,7 @@ def test_the_reader_of_a_long_list_may_stop_early():
 
 
 def test_the_doctor_reports_as_json(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', sys.argv)  # put back in the end
     problem = Problem('scipy is missing', 'pip install scipy')
     monkeypatch.setattr(
         doctor, 'diagnose', lambda: iter(['  numpy  2.0', problem])
