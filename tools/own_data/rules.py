@@ -307,11 +307,13 @@ def choose_warm_up(iterations: int) -> Choice:
 
 
 def choose_checkpoint_interval(iterations: int) -> Choice:
-    """Choose the iterations between checkpoints."""
-    value = max(1, min(5000, iterations // 20))
-    return Choice(
-        value, 'a twentieth of the training is lost if it is interrupted'
-    )
+    """Choose the iterations between checkpoints.
+
+    A twentieth of the training, but at least 20, as writing takes as long as
+    some iterations.
+    """
+    value = min(5000, max(20, iterations // 20))
+    return Choice(value, 'no more is lost if the machine fails')
 
 
 def choose_val_interval(iterations: int) -> Choice:
