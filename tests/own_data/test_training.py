@@ -11,6 +11,7 @@ import _own_training
 import cv2
 import init
 import pytest
+from _whole_run import duration
 from own_data import Wishes, make_plan
 from own_data.machine import Machine
 from own_data.rules import Choice
@@ -107,6 +108,12 @@ def test_options_that_would_have_no_effect_are_refused(
     process = train(tmp_path, *arguments, check=False)
     assert process.returncode == 2
     assert message in process.stderr
+
+
+def test_time_left_is_shown_in_minutes_and_seconds():
+    assert [duration(seconds) for seconds in (0, 75, 3700)] == [
+        *('00:00', '01:15', '1:01:40')
+    ]
 
 
 # ------------------------------------------------------------------ budget
