@@ -54,6 +54,7 @@ EXTRAS = {
     'tests': [
         *EFFNET_LITE0,
         *CITYSCAPES,
+        'av',
         'huggingface-hub',
         'open-clip-torch',
         'pytest',
