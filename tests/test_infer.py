@@ -161,6 +161,7 @@ def test_drawings_are_made_again_unless_the_run_resumes(
     assert '0.png: panoptic' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_killed_run_loses_no_image_and_does_none_twice(
     run, model, photos, tmp_path
 ):

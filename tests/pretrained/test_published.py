@@ -69,7 +69,7 @@ def test_other_weights_need_a_config():
         recognise({'conv1.weight': torch.zeros(1)}, UNKNOWN)
 
 
-@torch.no_grad()
+@pytest.mark.slow
 def test_a_file_of_the_reference_is_a_model(tmp_path):
     """Each tensor of the file has one element in memory."""
     file = tmp_path / 'anything.pth'
