@@ -1,15 +1,15 @@
 """Shapes of CVAT's auto-annotation functions."""
 
-from .segmentation_result import SegmentationResult
+from .task_results import TaskResults
 
 
 def to_cvat(
-    result: SegmentationResult,
+    result: TaskResults,
     task: str | None,
     classes: list[str] | None,
     polygons: bool,
 ) -> list:
-    """See :meth:`SegmentationResult.to_cvat`."""
+    """See :meth:`.SegmentationResult.to_cvat`."""
     from cvat_sdk import auto_annotation
     from cvat_sdk.masks import encode_mask
 

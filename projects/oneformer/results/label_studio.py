@@ -7,13 +7,13 @@ import numpy as np
 from PIL import Image
 
 from .segment import Segment
-from .segmentation_result import SegmentationResult
+from .task_results import TaskResults
 
 KINDS = ('brush', 'bitmask', 'polygon')
 
 
 def to_label_studio(
-    result: SegmentationResult,
+    result: TaskResults,
     task: str | None,
     kind: str,
     image_url: str | None,
@@ -21,7 +21,7 @@ def to_label_studio(
     to_name: str,
     model_version: str,
 ) -> dict:
-    """See :meth:`SegmentationResult.to_label_studio`."""
+    """See :meth:`.SegmentationResult.to_label_studio`."""
     if kind not in KINDS:
         raise ValueError(
             f'Unknown kind {kind!r} of labels: expected one of '
