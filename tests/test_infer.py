@@ -378,6 +378,15 @@ def test_every_nth_image_is_of_a_process(photos):
     assert lengths == [3, 2, 2]
 
 
+def test_a_list_may_hold_addresses(tmp_path):
+    listed = ['https://host/a.jpg?size=2', 'b c.jpg']
+    (tmp_path / 'list.txt').write_text('\r\n'.join(listed))
+    paths = ['http://host/c.png', str(tmp_path / 'list.txt')]
+    sources = Sources(paths)
+    assert [item.path for item in sources] == [paths[0], *listed]
+    assert len(sources) == 3
+
+
 def test_progress_gives_throughput_and_time_left(monkeypatch):
     now = [100.0]
     monkeypatch.setattr('_progress.time.monotonic', lambda: now[0])

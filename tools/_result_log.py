@@ -163,7 +163,7 @@ class ResultLog:
 
 def key_of(path: str) -> int:
     """Return 64 bits that stand for an image."""
-    name = os.fsencode(os.path.abspath(path))
+    name = os.fsencode(path if '://' in path else os.path.abspath(path))
     return int.from_bytes(blake2b(name, digest_size=8).digest(), 'big')
 
 
