@@ -45,12 +45,17 @@ EXTRAS = {
     ],
     'effnet-lite0': EFFNET_LITE0,
     'cityscapes': CITYSCAPES,
+    # Models of the Hub, and model cards. transformers brings it, too.
+    'hub': ['huggingface-hub'],
+    'video': ['av'],
     # Compiled while it is installed, against the torch that is there. Later
     # ones have no relative position bias, which DiNAT needs.
     'natten': ['natten>=0.15,<0.20'],
     'tests': [
         *EFFNET_LITE0,
         *CITYSCAPES,
+        'av',
+        'huggingface-hub',
         'open-clip-torch',
         'pytest',
         'pytest-xdist',
