@@ -24,6 +24,9 @@ CITYSCAPES = [
     'requests',
     'tqdm',
 ]
+# What tools/export.py writes files with, and the engines that run them, one of
+# which is enough for the runner without torch.
+EXPORT = ['onnx', 'onnxruntime', 'onnxscript', 'openvino']
 
 # The tests run with the versions of constraints/. Of the two stacks, which
 # share their import names, exactly one may be installed.
@@ -45,12 +48,14 @@ EXTRAS = {
     ],
     'effnet-lite0': EFFNET_LITE0,
     'cityscapes': CITYSCAPES,
+    'export': EXPORT,
     # Compiled while it is installed, against the torch that is there. Later
     # ones have no relative position bias, which DiNAT needs.
     'natten': ['natten>=0.15,<0.20'],
     'tests': [
         *EFFNET_LITE0,
         *CITYSCAPES,
+        *EXPORT,
         'open-clip-torch',
         'pytest',
         'pytest-xdist',

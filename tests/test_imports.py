@@ -17,6 +17,7 @@ LAYERS = (
     ),
     ('drawing',),
     ('results',),
+    ('runtime',),
     ('mmcv_ops', 'registry', 'text', 'metainfo', 'sample_result'),
     ('visualization',),
     ('weights', 'checkpoint'),
@@ -34,6 +35,7 @@ LAYERS = (
     ('evaluation',),
     ('engine',),
     ('inferencer', 'tiling'),
+    ('export',),
     ('doctor',),
     ('__main__',),
 )
