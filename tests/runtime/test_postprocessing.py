@@ -120,8 +120,11 @@ def test_instances_are_those_of_the_fusion_head(max_per_image, sizes):
         assert area <= TIES * theirs.mask.size
 
 
-def test_where_no_query_is_sure_all_is_void():
-    known, logits = description(object_mask_thr=1.0), drawn_logits(0)
+@pytest.mark.parametrize(
+    'threshold', [dict(object_mask_thr=1.0), dict(iou_thr=1.1)]
+)
+def test_where_no_query_is_accepted_all_is_void(threshold):
+    known, logits = description(**threshold), drawn_logits(0)
     scores, masks = (part.numpy() for part in logits)
     found = fuse_panoptic(scores, ResizedMasks(masks, SIZES[0]), known)
     assert not found.ids.any() and found.known == {}
