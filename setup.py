@@ -24,6 +24,9 @@ CITYSCAPES = [
     'requests',
     'tqdm',
 ]
+# What tools/export.py writes files with, and the engines that run them, one of
+# which is enough for the runner without torch.
+EXPORT = ['onnx', 'onnxruntime', 'onnxscript', 'openvino']
 
 # The tests run with the versions of constraints/. Of the two stacks, which
 # share their import names, exactly one may be installed.
@@ -48,6 +51,7 @@ EXTRAS = {
     # Models of the Hub, and model cards. transformers brings it, too.
     'hub': ['huggingface-hub'],
     'video': ['av'],
+    'export': EXPORT,
     # Compiled while it is installed, against the torch that is there. Later
     # ones have no relative position bias, which DiNAT needs.
     'natten': ['natten>=0.15,<0.20'],
@@ -56,6 +60,7 @@ EXTRAS = {
         *CITYSCAPES,
         'av',
         'huggingface-hub',
+        *EXPORT,
         'open-clip-torch',
         'pytest',
         'pytest-xdist',

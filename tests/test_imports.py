@@ -17,6 +17,7 @@ LAYERS = (
     ),
     ('drawing',),
     ('results',),
+    ('runtime',),
     ('mmcv_ops', 'registry', 'text', 'metainfo', 'sample_result'),
     ('visualization',),
     ('weights', 'checkpoint'),
@@ -35,6 +36,7 @@ LAYERS = (
     ('engine',),
     ('pretrained',),
     ('inferencer', 'tiling'),
+    ('export',),
     ('doctor',),
     ('__main__',),
 )
