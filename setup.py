@@ -25,6 +25,13 @@ CITYSCAPES = [
     'tqdm',
 ]
 
+# What conversions of results to other tools need, and their tests.
+ADAPTERS = [
+    "cvat-sdk; python_version >= '3.11'",
+    'label-studio-sdk',
+    'supervision',
+]
+
 # The tests run with the versions of constraints/. Of the two stacks, which
 # share their import names, exactly one may be installed.
 EXTRAS = {
@@ -43,12 +50,15 @@ EXTRAS = {
         'mmpretrain~=1.2.0',
         'setuptools<81',
     ],
+    # The tests do without FiftyOne, which brings a database.
+    'adapters': [*ADAPTERS, 'fiftyone'],
     'effnet-lite0': EFFNET_LITE0,
     'cityscapes': CITYSCAPES,
     # Compiled while it is installed, against the torch that is there. Later
     # ones have no relative position bias, which DiNAT needs.
     'natten': ['natten>=0.15,<0.20'],
     'tests': [
+        *ADAPTERS,
         *EFFNET_LITE0,
         *CITYSCAPES,
         'open-clip-torch',
