@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 from PIL.Image import Image as PillowImage
 
 from .datasets.file_names import IMAGE_SUFFIXES, image_stem, is_video
+from .evaluation.result_files import category_ids
 from .images import ImageError, convert_image, image_errors, printable
 from .results import SegmentationResult
 from .sample_result import result_of_sample
@@ -88,11 +89,16 @@ class OneFormerInferencer:
             dropped, as every mask has the size of the image.
         channel_order (str): Of arrays, 'bgr', as OpenCV reads images, or
             'rgb'. Tensors are RGB in any case, as torchvision reads images.
+        category_file (str | PathLike, optional): JSON in the COCO layout
+            whose categories give results their ``category_ids``, by name. By
+            default they are those of ``metainfo`` in the config, if it has
+            any.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint.
+        FileNotFoundError: If there is no such checkpoint or category file.
         ValueError: If the checkpoint does not fit the config, the overlap
-            is over half of the tile, or the channel order is unknown.
+            is over half of the tile, the channel order is unknown, or a
+            class is not in the category file.
 
     Example:
         >>> inferencer = OneFormerInferencer('config.py', 'weights.pth')
@@ -110,6 +116,7 @@ class OneFormerInferencer:
         overlap: int | None = None,
         tile_score_thr: float = 0.0,
         channel_order: str = 'bgr',
+        category_file: str | PathLike | None = None,
     ) -> None:
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(
@@ -136,6 +143,10 @@ class OneFormerInferencer:
         if compile:
             self.model.compile_parts()
         self.dataset_meta = dict(config.model.metainfo)
+        if category_file is not None:
+            self.dataset_meta['category_ids'] = category_ids(
+                os.fspath(category_file), self.dataset_meta['classes']
+            )
         steps = [
             step
             for step in config.test_dataloader.dataset.pipeline
