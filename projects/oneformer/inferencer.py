@@ -15,7 +15,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from PIL.Image import Image as PillowImage
 
-from .datasets.file_names import IMAGE_SUFFIXES, image_stem, is_video
+from .datasets.file_names import IMAGE_SUFFIXES, images_in, is_video
 from .evaluation.result_files import category_ids
 from .images import ImageError, convert_image, image_errors, printable
 from .results import SegmentationResult
@@ -459,11 +459,7 @@ def _images_of(folder: str) -> list[str]:
     Raises:
         ImageError: If there is none.
     """
-    found = sorted(
-        entry.path
-        for entry in os.scandir(folder)
-        if image_stem(entry.name) is not None and not entry.is_dir()
-    )
+    found = images_in(folder)
     if not found:
         raise ImageError(
             f'Folder {printable(folder)} has no image '

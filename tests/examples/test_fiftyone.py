@@ -6,7 +6,7 @@ import pytest
 from tests.examples.loading import load_example
 from tests.test_inferencer import config, image, weights  # noqa: F401
 
-fo = pytest.importorskip('fiftyone', reason='fiftyone is optional')
+pytest.importorskip('fiftyone', reason='fiftyone is optional')
 
 
 def test_labels_of_a_batch_are_those_of_the_model(weights, image):  # noqa: F811
