@@ -210,12 +210,12 @@ class OneFormerInferencer:
             raise ValueError(
                 f'Expected a score_thr of 0 to 1, got {score_thr}.'
             )
-        tasks = self._check_call(images, tasks, batch_size)
-        outcomes = self._outcomes(images, tasks, batch_size, return_errors)
+        asked = self._check_call(images, tasks, batch_size)
+        outcomes = self._outcomes(images, asked, batch_size, return_errors)
         return (
             outcome.found
             if isinstance(outcome.found, ImageError)
-            else self._result(outcome, tasks, score_thr)
+            else self._result(outcome, asked, score_thr)
             for outcome in outcomes
         )
 
@@ -235,8 +235,8 @@ class OneFormerInferencer:
             all scores) and ``pred_sem_seg``, those of the tasks, in the size
             of the image and on the device of the model.
         """
-        tasks = self._check_call(images, tasks, batch_size)
-        outcomes = self._outcomes(images, tasks, batch_size, return_errors)
+        asked = self._check_call(images, tasks, batch_size)
+        outcomes = self._outcomes(images, asked, batch_size, return_errors)
         return (outcome.found for outcome in outcomes)
 
     def read(self, image: Image) -> np.ndarray:
@@ -340,7 +340,7 @@ class OneFormerInferencer:
         elif isinstance(image, np.ndarray):
             pixels = _three_channels(image)
             if self.channel_order == 'rgb':
-                pixels = pixels[..., ::-1]
+                pixels = np.ascontiguousarray(pixels[..., ::-1])
         else:
             with image_errors(_name(image)):
                 return self._from_file(
