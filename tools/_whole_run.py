@@ -148,7 +148,8 @@ def test_progress(console: IO[str]):
             if done % (total // 4 or 1):
                 return
             print(
-                f'  batch {done:5d} of {total}   {self.watch.left(done, total)} left',
+                f'  batch {done:5d} of {total}   '
+                f'{self.watch.left(done, total)} left',
                 file=console,
                 flush=True,
             )
