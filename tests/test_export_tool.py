@@ -11,8 +11,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from projects.oneformer.inferencer import inference_model
 from projects.oneformer.runtime import OnnxSegmenter
+from projects.oneformer.weights.inference_model import inference_model
 from tests.exported_models import drawn_image
 
 ROOT = Path(__file__).parents[1]

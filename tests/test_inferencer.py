@@ -16,9 +16,10 @@ from mmengine.registry import init_default_scope
 from PIL import Image as PillowImage
 
 from projects.oneformer.images import ImageError
-from projects.oneformer.inferencer import OneFormerInferencer, inference_model
+from projects.oneformer.inferencer import OneFormerInferencer
 from projects.oneformer.sample_result import segment_scores
 from projects.oneformer.tasks import RESULT_FIELDS, TASKS
+from projects.oneformer.weights.inference_model import inference_model
 from projects.oneformer.weights.reader import load_weights
 from tests.model_configs import tiny_model
 

@@ -89,7 +89,7 @@ def test(config, checkpoint: str, log: IO[str]) -> dict[str, float]:
     """Evaluate all tasks of the model in one run and return the metrics."""
     from mmengine.runner import Runner
 
-    from projects.oneformer.inferencer import inference_model
+    from projects.oneformer.weights.inference_model import inference_model
 
     print(f'Evaluating: {", ".join(config.model.test_cfg.tasks)}')
     config = deepcopy(config)
