@@ -100,10 +100,6 @@ def parse_args() -> argparse.Namespace:
         help='share the images among the processes that a launcher starts: '
         'each takes every n-th one',
     )
-    # torch.distributed.launch passes it; torchrun sets the variable instead.
-    parser.add_argument(
-        '--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS
-    )
     parser.add_argument(
         '--device',
         type=device,
