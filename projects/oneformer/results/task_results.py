@@ -1,5 +1,6 @@
 """What was found in an image, by task."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -93,7 +94,10 @@ class TaskResults:
         """Name of the image without folder and ending, None if it has none."""
         if self.image_name is None:
             return None
-        return Path(self.image_name.partition('?')[0]).stem
+        name = self.image_name
+        if '://' in name:  # of an address, the question is no name
+            name = name.partition('?')[0]
+        return Path(name).stem
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -122,7 +126,12 @@ class TaskResults:
             )
         return task
 
-    def segments_of(self, task: str | None = None) -> list[Segment]:
+    def segments_of(
+        self,
+        task: str | None = None,
+        classes: Collection[str] | None = None,
+        score_thr: float = 0.0,
+    ) -> list[Segment]:
         """Return the segments of a task.
 
         Args:
@@ -130,16 +139,29 @@ class TaskResults:
                 and ``instances``; 'semantic' gives one segment for each
                 class in the image, without a score. By default the first of
                 ``tasks``.
+            classes (Collection[str], optional): Leave out all others.
+            score_thr (float): Leave out segments of a lower score.
 
         Raises:
-            ValueError: If the task is unknown or has no result.
+            ValueError: If the task is unknown or has no result, or a class
+                is unknown.
         """
-        task = self.choose_task(task)
-        if task == 'panoptic':
-            return self.segments or []
-        if task == 'instance':
-            return self.instances or []
-        return self._semantic_segments
+        if unknown := set(classes or ()) - set(self.classes):
+            raise ValueError(
+                f'Unknown classes {sorted(unknown)}: the model has '
+                f'{list(self.classes)}.'
+            )
+        found = dict(
+            panoptic=lambda: self.segments or [],
+            instance=lambda: self.instances or [],
+            semantic=lambda: self._semantic_segments,
+        )
+        return [
+            segment
+            for segment in found[self.choose_task(task)]()
+            if (classes is None or segment.name in classes)
+            and (segment.score is None or segment.score >= score_thr)
+        ]
 
     @cached_property
     def _semantic_segments(self) -> list[Segment]:
