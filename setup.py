@@ -28,6 +28,13 @@ CITYSCAPES = [
 # which is enough for the runner without torch.
 EXPORT = ['onnx', 'onnxruntime', 'onnxscript', 'openvino']
 
+# What conversions of results to other tools need, and their tests.
+ADAPTERS = [
+    "cvat-sdk; python_version >= '3.11'",
+    'label-studio-sdk',
+    'supervision',
+]
+
 # The tests run with the versions of constraints/. Of the two stacks, which
 # share their import names, exactly one may be installed.
 EXTRAS = {
@@ -46,6 +53,8 @@ EXTRAS = {
         'mmpretrain~=1.2.0',
         'setuptools<81',
     ],
+    # The tests do without FiftyOne, which brings a database.
+    'adapters': [*ADAPTERS, 'fiftyone'],
     'effnet-lite0': EFFNET_LITE0,
     'cityscapes': CITYSCAPES,
     'export': EXPORT,
@@ -53,6 +62,7 @@ EXTRAS = {
     # ones have no relative position bias, which DiNAT needs.
     'natten': ['natten>=0.15,<0.20'],
     'tests': [
+        *ADAPTERS,
         *EFFNET_LITE0,
         *CITYSCAPES,
         *EXPORT,

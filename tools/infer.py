@@ -184,12 +184,7 @@ def list_images(arguments: list[str]) -> list[Path]:
                 sys.exit(f'{path} is a video: expected images and folders.')
             paths.append(path)
             continue
-        found = sorted(
-            file
-            for file in path.iterdir()
-            if file_names.image_stem(file.name) is not None
-            and not file.is_dir()
-        )
+        found = [Path(file) for file in file_names.images_in(path)]
         if not found:
             sys.exit(
                 f'{path} has no image ({", ".join(file_names.IMAGE_SUFFIXES)}'

@@ -6,13 +6,11 @@ import numpy as np
 
 from ..file_writing import write_json, write_png
 from ..segment_ids import encode_ids
-from .segmentation_result import SegmentationResult
+from .task_results import TaskResults
 
 
-def save(
-    result: SegmentationResult, folder: Path, name: str | None
-) -> list[Path]:
-    """Write a result; see :meth:`SegmentationResult.save`."""
+def save(result: TaskResults, folder: Path, name: str | None) -> list[Path]:
+    """Write a result; see :meth:`.SegmentationResult.save`."""
     name = name or result.stem
     if name is None:
         raise ValueError(
