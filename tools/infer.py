@@ -36,7 +36,6 @@ from _cli import (
     positive,
     score,
 )
-from _image_progress import Progress
 from _processes import VARIABLES
 from _sources import Item, Sources, frames
 from _throughput import Progress
