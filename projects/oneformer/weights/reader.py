@@ -279,7 +279,7 @@ def _annotate(content: dict, path: Path, file: Path) -> None:
         meta = _section(content, 'meta', path)
         classes = _names(_section(meta, 'dataset_meta', path), 'classes', path)
         config = file.parent / 'config.json'
-        if not classes and layout == 'transformers' and config.is_file():
+        if not classes and 'transformers' in layout and config.is_file():
             classes = _names_of_labels(config)
         tasks = _names(meta, 'tasks', path)
         metadata[''].update(classes=classes or None, tasks=tasks or None)
