@@ -208,12 +208,13 @@ def test(config, checkpoint: str, log) -> dict[str, float]:
 def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
     """Draw some validation images with ground truth and predictions."""
     import mmcv
+    import numpy as np
     from mmdet.registry import DATASETS
 
     from projects.oneformer.datasets import LoadPanopticSegments
-    from projects.oneformer.datasets.transforms.segment_ids import decode_ids
     from projects.oneformer.images import read_image
     from projects.oneformer.inferencer import OneFormerInferencer
+    from projects.oneformer.segment_ids import decode_ids
     from projects.oneformer.tasks import TASKS
     from projects.oneformer.visualization import (
         draw_result,
@@ -234,12 +235,12 @@ def draw_sheet(config, checkpoint: str, data: Path, target: Path) -> Path:
         truth = ground_truth_sample(
             ids, info['segments_info'], len(meta['classes'])
         )
-        (sample,) = inferencer(info['img_path'])
+        (result,) = inferencer(info['img_path'])
         rows.append(
             [
                 image,
                 draw_result(image, truth, 'panoptic', meta),
-                *(draw_result(image, sample, task, meta) for task in TASKS),
+                *(np.asarray(result.plot(task)) for task in TASKS),
             ]
         )
     sheet = image_sheet(rows, ['image', 'ground truth', *TASKS])
