@@ -33,6 +33,7 @@ LAYERS = (
     ('datasets',),
     ('evaluation',),
     ('engine',),
+    ('pretrained',),
     ('inferencer', 'tiling'),
     ('doctor',),
     ('__main__',),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from projects.oneformer.errors import InputError
 from projects.oneformer.file_writing import write_json, write_png
 
 
@@ -43,7 +44,7 @@ class ResultFolder:
             path = os.path.abspath(record['file'])
             self.records[path] = record
             for task, file in record.get('drawings', {}).items():
-                name = file.removesuffix(f'_{task}.png').casefold()
+                name = file.rpartition(f'_{task}.')[0].casefold()
                 self._owners[name] = path
         if self.journal.exists():
             self.close()
@@ -59,11 +60,24 @@ class ResultFolder:
                 ``drawings`` are added.
             drawings (dict[str, np.ndarray]): RGB, by task.
         """
-        key = os.path.abspath(path)
-        name = self._name(path.stem, key)
+        name = self.name_of(path)
         files = {task: f'{name}_{task}.png' for task in drawings}
         for task, drawing in drawings.items():
             write_png(str(self.folder / files[task]), drawing)
+        self.add_files(path, record, files)
+
+    def add_files(
+        self, path: Path, record: dict, files: dict[str, str]
+    ) -> None:
+        """Note what was drawn of an image or a video.
+
+        Args:
+            path (Path): The image or video.
+            record (dict): As for :meth:`add`.
+            files (dict[str, str]): Names of the drawings in the folder, by
+                task; :meth:`name_of` gives their beginning.
+        """
+        key = os.path.abspath(path)
         record = dict(file=str(path), drawings=files, **record)
         line = json.dumps(self._content([record]))
         with self.journal.open('a', encoding='utf-8') as lines:
@@ -83,8 +97,11 @@ class ResultFolder:
     def _content(self, records: list[dict]) -> dict:
         return dict(classes=self.classes, images=records)
 
-    def _name(self, stem: str, path: str) -> str:
+    def name_of(self, path: Path) -> str:
         """Return the name of the drawings of an image, which then has it."""
+        return self._name(path.stem, os.path.abspath(path))
+
+    def _name(self, stem: str, path: str) -> str:
         name, number = stem, 1
         # Some file systems take upper and lower case for one.
         while self._owners.setdefault(name.casefold(), path) != path:
@@ -118,12 +135,12 @@ class ResultFolder:
         except (ValueError, KeyError, TypeError, AttributeError):
             own = False
         if not own:
-            raise ValueError(
+            raise InputError(
                 f'{path} is no result of infer.py: choose another --out-dir, '
                 'or move the file away.'
             )
         if classes != self.classes:
-            raise ValueError(
+            raise InputError(
                 f'{path} has results for the classes {classes[:5]} ... '
                 f'({len(classes)}), the config has {self.classes[:5]} ... '
                 f'({len(self.classes)}): choose another --out-dir.'

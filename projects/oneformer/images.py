@@ -182,6 +182,36 @@ def convert_image(image: Image.Image, name: str) -> np.ndarray:
         return _convert(image, image.format, bits)
 
 
+def convert_array(array: np.ndarray) -> np.ndarray:
+    """Return an array with three channels, in the order that it has.
+
+    Args:
+        array (np.ndarray): np.uint8 of shape (H, W, 3), (H, W, 4), whose last
+            channel is dropped, or grey, (H, W) or (H, W, 1).
+
+    Returns:
+        np.ndarray: np.uint8 (H, W, 3).
+
+    Raises:
+        ImageError: If it has another type or shape, or is empty.
+    """
+    pixels = array[..., None] if array.ndim == 2 else array
+    if (
+        pixels.ndim != 3
+        or pixels.shape[-1] not in (1, 3, 4)
+        or pixels.dtype != np.uint8
+        or not pixels.size
+    ):
+        raise ImageError(
+            'Expected an array uint8 of shape (H, W), (H, W, 1), (H, W, 3) '
+            f'or (H, W, 4), not empty, got {array.dtype} of {array.shape}. '
+            'Scale other types to 0 .. 255.'
+        )
+    if pixels.shape[-1] == 1:
+        return np.repeat(pixels, 3, axis=-1)
+    return pixels[..., :3]
+
+
 def inspect_image(
     path: str | os.PathLike, max_pixels: int = MAX_PIXELS
 ) -> ImageInfo:

@@ -2,26 +2,41 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
 from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from PIL.Image import Image as PillowImage
 
 from .datasets.file_names import IMAGE_SUFFIXES, image_stem, is_video
-from .images import ImageError, convert_image, image_errors, printable
+from .images import (
+    ImageError,
+    convert_array,
+    convert_image,
+    image_errors,
+    printable,
+)
+from .pretrained import (
+    CardFacts,
+    find_pretrained,
+    save_folder,
+    settings_of,
+    upload_folder,
+)
 from .results import SegmentationResult
 from .sample_result import result_of_sample
 from .tasks import read_tasks
 from .tiling import Box, Mosaic, tile_grid
 from .video import read_frames
+from .weights.inference_model import inference_model
 from .weights.reader import load_weights
 
 Image = str | PathLike | PillowImage | np.ndarray | torch.Tensor
@@ -135,6 +150,7 @@ class OneFormerInferencer:
         self.model.to(device).eval()
         if compile:
             self.model.compile_parts()
+        self.config = config
         self.dataset_meta = dict(config.model.metainfo)
         steps = [
             step
@@ -149,6 +165,122 @@ class OneFormerInferencer:
         self._from_file = Compose(steps[:1])
         self._from_array = Compose([dict(type='mmdet.LoadImageFromNDArray')])
         self._prepare_loaded = Compose(steps[1:])
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | PathLike,
+        device: str | None = None,
+        config: str | PathLike | Config | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        compile: bool = False,
+        tile: int | None = None,
+        overlap: int | None = None,
+        tile_score_thr: float = 0.0,
+        channel_order: str = 'bgr',
+    ) -> 'OneFormerInferencer':
+        """Return a model by its name.
+
+        Args:
+            source (str | PathLike): A folder of :meth:`save_pretrained` or of
+                transformers' OneFormer, the name of either on the Hub, as
+                ``shi-labs/oneformer_ade20k_swin_tiny``, or a checkpoint: one
+                of the reference, or any with its ``config``.
+            device (str, optional): As for the class.
+            config (str | PathLike | Config, optional): Config of a
+                checkpoint, a path or the name of a shipped one. It is a
+                program; nothing else here runs code.
+            revision (str, optional): Branch, tag or commit on the Hub.
+            token (str, optional): For private and gated models of the Hub.
+            compile (bool): As for the class, and so are the others.
+            tile (int, optional): See the class.
+            overlap (int, optional): See the class.
+            tile_score_thr (float): See the class.
+            channel_order (str): See the class.
+
+        Raises:
+            FileNotFoundError: If there is nothing of this name.
+            ValueError: If it is no OneFormer, or its config is not clear.
+            OSError: If the Hub cannot be reached.
+        """
+        found = find_pretrained(source, config, revision, token)
+        return cls(
+            found.config,
+            found.weights,
+            device,
+            compile=compile,
+            tile=tile,
+            overlap=overlap,
+            tile_score_thr=tile_score_thr,
+            channel_order=channel_order,
+        )
+
+    def save_pretrained(
+        self,
+        folder: str | PathLike,
+        float16: bool = False,
+        facts: CardFacts | None = None,
+        overwrite: bool = False,
+        name: str | None = None,
+    ) -> None:
+        """Write a folder that :meth:`from_pretrained` reads.
+
+        It holds ``config.json``, ``model.safetensors`` and a card, without
+        any code, and appears only when it is complete.
+
+        Args:
+            folder (str | PathLike): Where to.
+            float16 (bool): Write weights in half the space.
+            facts (CardFacts, optional): Data, scores and licence for the
+                card.
+            overwrite (bool): Replace a folder of this kind.
+            name (str, optional): Of the model in its card, by default that of
+                the folder.
+
+        Raises:
+            OSError: If the folder exists and is not to be replaced.
+            ValueError: If a folder has no place for something in the config.
+        """
+        save_folder(
+            self.model,
+            settings_of(self.config, self.model.trained_tasks),
+            folder,
+            float16=float16,
+            facts=facts,
+            overwrite=overwrite,
+            name=name,
+        )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        float16: bool = False,
+        facts: CardFacts | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Upload what :meth:`save_pretrained` writes, and return its address.
+
+        Args:
+            repo_id (str): ``owner/name``; made if there is none.
+            float16 (bool): Upload weights in half the space.
+            facts (CardFacts, optional): Data, scores and licence for the
+                card.
+            private (bool, optional): Whether a new repository is private.
+            token (str, optional): By default the one that ``hf auth login``
+                saved.
+            message (str, optional): Of the commit.
+
+        Raises:
+            ValueError: If the Hub does not accept name, token or content.
+            OSError: If the Hub cannot be reached.
+        """
+        with TemporaryDirectory() as parent:
+            folder = Path(parent, 'model')
+            self.save_pretrained(folder, float16, facts, name=repo_id)
+            return upload_folder(folder, repo_id, private, token, message)
 
     def __call__(
         self,
@@ -327,7 +459,7 @@ class OneFormerInferencer:
         elif isinstance(image, torch.Tensor):
             pixels = _from_tensor(image)
         elif isinstance(image, np.ndarray):
-            pixels = _three_channels(image)
+            pixels = convert_array(image)
             if self.channel_order == 'rgb':
                 pixels = pixels[..., ::-1]
         else:
@@ -485,38 +617,4 @@ def _from_tensor(tensor: torch.Tensor) -> np.ndarray:
             'images of a batch one by one.'
         )
     array = tensor.detach().cpu().permute(1, 2, 0).numpy()
-    return _three_channels(np.ascontiguousarray(array[..., ::-1]))
-
-
-def _three_channels(array: np.ndarray) -> np.ndarray:
-    """Return an array with three channels, np.uint8 (H, W, 3)."""
-    pixels = array[..., None] if array.ndim == 2 else array
-    if (
-        pixels.ndim != 3
-        or pixels.shape[-1] not in (1, 3, 4)
-        or pixels.dtype != np.uint8
-        or not pixels.size
-    ):
-        raise ImageError(
-            'Expected an array uint8 of shape (H, W), (H, W, 1), (H, W, 3) '
-            f'or (H, W, 4), not empty, got {array.dtype} of {array.shape}. '
-            'Scale other types to 0 .. 255.'
-        )
-    if pixels.shape[-1] == 1:
-        return np.repeat(pixels, 3, axis=-1)
-    return pixels[..., :3]
-
-
-def inference_model(model: ConfigDict) -> ConfigDict:
-    """Return the config of a model without what only training needs.
-
-    That is the text branch, the losses and the initial weights of the
-    backbone.
-
-    Args:
-        model (ConfigDict): ``model`` of a config; it does not change.
-    """
-    model = deepcopy(model)
-    model.train_cfg = None
-    model.backbone.init_cfg = None
-    return model
+    return convert_array(np.ascontiguousarray(array[..., ::-1]))

@@ -53,9 +53,9 @@ def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
     Returns:
         Tensor: (T * B, Q, H, W).
     """
-    embeds = fold_tasks(mask_embeds, len(mask_features))  # (B, T * Q, C)
+    embeds = fold_tasks(mask_embeds, mask_features.shape[0])  # (B, T * Q, C)
     logits = torch.einsum('bqc,bchw->bqhw', embeds, mask_features)
-    return unfold_tasks(logits, len(mask_embeds))
+    return unfold_tasks(logits, mask_embeds.shape[0])
 
 
 @MODELS.register_module()
@@ -204,7 +204,18 @@ class OneFormerHead(BaseModule):
             feats (Sequence[Tensor]): Backbone features at strides 4 to 32,
                 each (B, C_i, H_i, W_i).
         """
-        mask_features, maps = self.pixel_decoder(list(feats))
+        return self.features_of_maps(*self.pixel_decoder(list(feats)))
+
+    def features_of_maps(
+        self, mask_features: Tensor, maps: Sequence[Tensor]
+    ) -> PixelFeatures:
+        """Return what the decoder uses, from what the pixel decoder gives.
+
+        Args:
+            mask_features (Tensor): (B, C, H/4, W/4).
+            maps (Sequence[Tensor]): At strides 32, 16 and 8, each
+                (B, C, H_l, W_l).
+        """
         levels = self.level_embed.weight[:, None]  # (levels, 1, C)
         return PixelFeatures(
             mask_features,

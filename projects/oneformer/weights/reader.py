@@ -14,7 +14,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .layouts import layout_of
+from .layouts import NATIVE, layout_of
 from .torch_file import read_pickle, read_zip
 from .unpickler import UnsafeContentError
 
@@ -278,10 +278,15 @@ def _annotate(content: dict, path: Path, file: Path) -> None:
         _check_entries(weights, path)
         meta = _section(content, 'meta', path)
         classes = _names(_section(meta, 'dataset_meta', path), 'classes', path)
-        config = file.parent / 'config.json'
-        if not classes and layout == 'transformers' and config.is_file():
-            classes = _names_of_labels(config)
         tasks = _names(meta, 'tasks', path)
+        config = file.parent / 'config.json'
+        if not classes and config.is_file():
+            if layout == 'transformers':
+                classes = _names_of_labels(config)
+            elif layout == NATIVE and path.is_dir():
+                settings = _read_json(config)
+                classes = _names(settings, 'classes', config)
+                tasks = _names(settings, 'trained_tasks', config)
         metadata[''].update(classes=classes or None, tasks=tasks or None)
     content['state_dict'] = OrderedDict(weights)
     content['state_dict']._metadata = metadata

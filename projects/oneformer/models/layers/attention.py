@@ -59,7 +59,8 @@ class Attention(MultiheadAttention):
             q = F.linear(query + query_pos, weights[0], biases[0])
             k = F.linear(key + key_pos, weights[1], biases[1])
         v = F.linear(value, weights[2], biases[2])
-        images = len(k)
+        # Not len(), whose result is a constant of an exported graph.
+        images = k.shape[0]
         q = self.split_heads(fold_tasks(q, images))
         k = self.split_heads(k)
         v = self.split_heads(v).expand(images, -1, -1, -1)
@@ -72,7 +73,7 @@ class Attention(MultiheadAttention):
             mixed = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=attn_mask, dropout_p=dropout
             )  # (B, heads, T * Q, C / heads)
-        mixed = unfold_tasks(mixed.transpose(1, 2).flatten(2), len(query))
+        mixed = unfold_tasks(mixed.transpose(1, 2).flatten(2), query.shape[0])
         return query + self.dropout_layer(self.proj_drop(attn.out_proj(mixed)))
 
     def split_heads(self, x: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ def fold_tasks(x: Tensor, images: int) -> Tensor:
     Returns:
         Tensor: (B, T * Q, ...).
     """
-    if len(x) == images:
+    if x.shape[0] == images:
         return x
     return x.unflatten(0, (-1, images)).transpose(0, 1).flatten(1, 2)
 
@@ -105,9 +106,9 @@ def unfold_tasks(x: Tensor, batch: int) -> Tensor:
     Returns:
         Tensor: (T * B, Q, ...).
     """
-    if len(x) == batch:
+    if x.shape[0] == batch:
         return x
-    x = x.unflatten(1, (batch // len(x), -1))  # (B, T, Q, ...)
+    x = x.unflatten(1, (batch // x.shape[0], -1))  # (B, T, Q, ...)
     return x.transpose(0, 1).flatten(0, 1)
 
 

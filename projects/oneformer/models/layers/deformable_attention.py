@@ -98,11 +98,8 @@ class DeformableAttention(MultiScaleDeformableAttention):
             -1, -1, *points, -1
         )
         widths = levels.shapes.flip(-1)[:, None].expand(*points, -1)
-        locations = torch.addcdiv(
-            references.flatten(2)[:, :, None],
-            offsets,
-            widths.flatten().to(offsets.dtype),
-        )
+        widths = widths.flatten().to(offsets.dtype)
+        locations = references.flatten(2)[:, :, None] + offsets / widths
         weights = self.attention_weights(position).unflatten(-1, (heads, -1))
         return (
             locations.unflatten(-1, (*points, 2)),

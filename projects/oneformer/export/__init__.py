@@ -1,0 +1,5 @@
+"""Trained models as files that run without torch."""
+
+from .onnx_files import Deviation, export_onnx
+
+__all__ = ['Deviation', 'export_onnx']

@@ -1,0 +1,131 @@
+"""Read from a config and its model what an exported file has to say."""
+
+import hashlib
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from torch import nn
+
+from ..errors import InputError
+from ..inferencer import ANNOTATION_TRANSFORMS
+from ..models.oneformer import OneFormer
+from ..runtime.description import Description
+from ..tasks import TASKS
+from ..text import task_sentence
+
+#: Height and width of a network input divide by it: the coarsest stride.
+STRIDE = 32
+# Steps of a test pipeline that the pixels do not depend on.
+_WITHOUT_PIXELS = (
+    *ANNOTATION_TRANSFORMS,
+    'LoadImageFromFile',
+    'LoadSemanticTruth',
+    'PackDetInputs',
+)
+
+
+def describe_model(
+    config: Config, model: OneFormer, size: tuple[int, int] | None
+) -> Description:
+    """Return the description of a model.
+
+    Args:
+        config (Config): Its test pipeline and data preprocessor say how
+            images are prepared.
+        model (OneFormer): With its weights.
+        size (tuple[int, int] | None): The one height and width of the input;
+            None if they are free.
+
+    Raises:
+        InputError: If images are prepared in a way that the runner does not
+            know, or the size does not fit.
+    """
+    metainfo = config.model.metainfo
+    ids = metainfo.get('category_ids')
+    fusion = model.panoptic_fusion_head
+    pixels = _pixel_rules(config.model.data_preprocessor)
+    _check_size(size, pixels['size_divisor'])
+    return Description(
+        classes=tuple(metainfo['classes']),
+        thing_classes=tuple(metainfo['thing_classes']),
+        palette=tuple(map(tuple, metainfo.get('palette') or ())),
+        category_ids=None if ids is None else tuple(ids),
+        default_tasks=model.tasks,
+        trained_tasks=tuple(model.trained_tasks),
+        task_sentences=tuple(map(task_sentence, TASKS)),
+        size=size,
+        object_mask_thr=fusion.object_mask_thr,
+        iou_thr=fusion.iou_thr,
+        max_per_image=fusion.max_per_image,
+        weights_digest=weights_digest(model),
+        **_resize_rules(config.test_dataloader.dataset.pipeline),
+        **pixels,
+    )
+
+
+def _check_size(size: tuple[int, int] | None, divisor: int) -> None:
+    if size is not None and any(side % divisor for side in size):
+        raise InputError(
+            f'Expected a height and a width that are multiples of {divisor}, '
+            f'got {size[0]} and {size[1]}: images are padded to such.'
+        )
+
+
+def _resize_rules(pipeline: list[ConfigDict]) -> dict[str, Any]:
+    """Return what the steps of a test pipeline do to an image."""
+    rules = dict(scale=None, keep_ratio=False, resize_backend='cv2')
+    for step in pipeline:
+        kind = step.type.rpartition('.')[-1]
+        if kind in _WITHOUT_PIXELS:
+            continue
+        options = {k: v for k, v in step.items() if k not in ('type', 'scale')}
+        keep_ratio = options.pop('keep_ratio', False)
+        backend = options.pop('backend', 'cv2')
+        linear = options.pop('interpolation', 'bilinear') == 'bilinear'
+        if (
+            kind != 'Resize'
+            or rules['scale']
+            or options
+            or not linear
+            or not step.get('scale')
+        ):
+            raise InputError(
+                f'The step {dict(step)} of the test pipeline cannot be '
+                'exported: expected LoadImageFromFile, one bilinear Resize '
+                'with a scale, steps of annotations, and PackDetInputs.'
+            )
+        scale = step.scale
+        if isinstance(scale, int):
+            scale = scale, scale
+        rules = dict(
+            scale=tuple(scale), keep_ratio=keep_ratio, resize_backend=backend
+        )
+    return rules
+
+
+def _pixel_rules(preprocessor: ConfigDict) -> dict[str, Any]:
+    """Return how pixels are normalised and padded."""
+    divisor = preprocessor.get('pad_size_divisor', 1)
+    if divisor % STRIDE or preprocessor.get('pad_value', 0):
+        raise InputError(
+            f'Expected pad_size_divisor to be a multiple of {STRIDE} and '
+            'pad_value to be 0, got '
+            f'{divisor} and {preprocessor.get("pad_value", 0)}: set them in '
+            'model.data_preprocessor.'
+        )
+    return dict(
+        mean=tuple(map(float, preprocessor.get('mean') or (0.0,) * 3)),
+        std=tuple(map(float, preprocessor.get('std') or (1.0,) * 3)),
+        # Images are read in the other order.
+        channel_order='RGB' if preprocessor.get('bgr_to_rgb') else 'BGR',
+        size_divisor=divisor,
+    )
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return the SHA-256 of names and values of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

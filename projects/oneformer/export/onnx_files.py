@@ -1,0 +1,329 @@
+"""Write a model as ONNX files, and check them against PyTorch."""
+
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.nn import functional as F
+
+from ..errors import InputError, UserError
+from ..models.oneformer import OneFormer
+from ..optional import import_optional
+from ..runtime.description import DECODER, ENCODER, MODEL
+from ..runtime.segmenter import feature_names
+from ..runtime.sessions import BACKENDS, open_session
+from ..tasks import TASKS
+from .describe import STRIDE, describe_model
+from .graphs import (
+    ImageEncoder,
+    TaskDecoder,
+    WholeModel,
+    takes_any_size,
+    traceable,
+)
+
+#: Version of the operators. Files have IR version 10.
+OPSET = 20
+#: Largest deviation from PyTorch that is accepted, relative to the largest
+#: value. Rounding gives about 1e-5; where a mask logit is that close to 0,
+#: masked attention may see one pixel more or less.
+TOLERANCE = 1e-3
+# Heights and widths that files of free sizes are checked with.
+CHECKED_SIZES = ((192, 320), (256, 224))
+OUTPUTS = ['class_logits', 'mask_logits']
+
+
+class Deviation(NamedTuple):
+    """How far an engine is from PyTorch.
+
+    Attributes:
+        backend (str): The engine.
+        output (str): Which output.
+        size (tuple[int, int]): Height and width of the input.
+        largest (float): Largest difference.
+        relative (float): The same, relative to the largest value.
+    """
+
+    backend: str
+    output: str
+    size: tuple[int, int]
+    largest: float
+    relative: float
+
+
+class _Graph(NamedTuple):
+    """A module, and what its file is to have as inputs and outputs."""
+
+    module: nn.Module
+    inputs: dict[str, Any]  # tensors that it is traced with
+    sizes: dict[str, Any]  # free sizes of each of them
+    outputs: list[str]
+
+
+def export_onnx(
+    config: Config,
+    model: OneFormer,
+    target: str | os.PathLike,
+    single_file: bool = False,
+    size: tuple[int, int] | None = None,
+) -> list[Deviation]:
+    """Write a model as ONNX files, whole or not at all.
+
+    A folder gets two files, ``image_encoder.onnx`` and
+    ``task_decoder.onnx``. Their metadata says what
+    :class:`~projects.oneformer.runtime.description.Description` has. They are
+    compared with PyTorch before they appear, on each of onnxruntime and
+    OpenVINO that is installed.
+
+    Args:
+        config (Config): Of the model.
+        model (OneFormer): With its weights; it does not change.
+        target (str | os.PathLike): Folder, or the file to write. Earlier
+            files are replaced.
+        single_file (bool): Write one file with both parts.
+        size (tuple[int, int], optional): The one height and width of the
+            input. Without, both are free.
+
+    Returns:
+        list[Deviation]: What was found in the comparison.
+
+    Raises:
+        InputError: If the model needs a size, or images are prepared in a way
+            that the runner does not know.
+        MissingPackageError: If a package of the extra ``export`` is missing.
+        ExportError: If a file differs from PyTorch.
+    """
+    for package in ('onnx', 'onnxscript', 'onnxruntime'):
+        import_optional(package, 'ONNX files')
+    target = Path(target)
+    _check_target(target, single_file)
+    if size is None and not takes_any_size(model):
+        raise InputError(
+            f'{type(model.backbone).__name__} is exported for one height and '
+            'width: add --size HEIGHT WIDTH, those of most test images after '
+            'resizing and padding.'
+        )
+    description = describe_model(config, model, size)
+    model = traceable(model)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix='.partial-', dir=target.parent))
+    try:
+        for part, graph in _graphs(model, single_file, size).items():
+            _write(
+                graph, partial / f'{part}.onnx', description.to_metadata(part)
+            )
+        deviations = _compare(model, partial, single_file, size)
+        if single_file:
+            os.replace(partial / f'{MODEL}.onnx', target)
+        else:
+            target.mkdir(exist_ok=True)
+            for file in sorted(partial.iterdir()):
+                os.replace(file, target / file.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return deviations
+
+
+class ExportError(UserError):
+    """A file does not compute what the model computes."""
+
+
+def _check_target(target: Path, single_file: bool) -> None:
+    if single_file and target.is_dir():
+        raise InputError(
+            f'{target} is a folder: one file needs a name, such as '
+            f'{target / "model.onnx"}.'
+        )
+    if not single_file and (target.is_file() or target.suffix == '.onnx'):
+        raise InputError(
+            f'Expected a folder for two files, got {target}: name a folder, '
+            'or ask for one file with --single-file.'
+        )
+
+
+def _graphs(
+    model: OneFormer, single_file: bool, size: tuple[int, int] | None
+) -> dict[str, _Graph]:
+    """Return what goes into each file."""
+    height, width = size or CHECKED_SIZES[0]
+    image, tasks = torch.zeros(1, 3, height, width), torch.arange(len(TASKS))
+    free = None if size else (Dim('height', min=1), Dim('width', min=1))
+    count = {0: Dim('count', min=1)}
+    image_sizes = _multiples(free, STRIDE)
+    if single_file:
+        return {
+            MODEL: _Graph(
+                WholeModel(model),
+                dict(tasks=tasks, image=image),
+                dict(tasks=count, image=image_sizes),
+                OUTPUTS,
+            )
+        }
+    encoder = ImageEncoder(model)
+    with torch.no_grad():
+        features = encoder(image)
+    names = feature_names(len(features))
+    mask_features, *memories = features
+    sizes = [
+        _multiples(free, STRIDE * feature.shape[2] // height)
+        for feature in features
+    ]
+    return {
+        ENCODER: _Graph(
+            encoder, dict(image=image), dict(image=image_sizes), names
+        ),
+        DECODER: _Graph(
+            TaskDecoder(model),
+            dict(tasks=tasks, mask_features=mask_features, memories=memories),
+            dict(tasks=count, mask_features=sizes[0], memories=sizes[1:]),
+            OUTPUTS,
+        ),
+    }
+
+
+def _multiples(free: tuple | None, factor: int) -> dict[int, Any] | None:
+    """Return height and width of a map, as multiples of those at 1/32."""
+    if free is None:
+        return None
+    return {2 + i: side if factor == 1 else factor * side
+            for i, side in enumerate(free)}  # fmt: skip
+
+
+def _write(graph: _Graph, path: Path, metadata: dict[str, str]) -> None:
+    names = []
+    for name, value in graph.inputs.items():
+        several = isinstance(value, list)
+        names += feature_names(1 + len(value))[1:] if several else [name]
+    with _quiet(), torch.no_grad():
+        try:
+            program = torch.export.export(
+                graph.module,
+                (),
+                graph.inputs,
+                dynamic_shapes=graph.sizes,
+            )
+        except torch._dynamo.exc.UserError as error:
+            reason = ' '.join(str(error).split())
+            raise InputError(
+                'This model cannot be exported with free heights and widths '
+                f'({reason}): add --size HEIGHT WIDTH.'
+            ) from error
+        exported = torch.onnx.export(
+            program,
+            input_names=names,
+            output_names=graph.outputs,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert exported is not None
+    exported.model.metadata_props.update(metadata)
+    exported.save(path, external_data=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what PyTorch logs and warns of while it exports."""
+    loggers = [
+        logging.getLogger(name)
+        for name in ('torch.onnx', 'torch.export', 'onnxscript', 'onnx_ir')
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _compare(
+    model: OneFormer,
+    folder: Path,
+    single_file: bool,
+    size: tuple[int, int] | None,
+) -> list[Deviation]:
+    """Return the deviations of all engines that are installed.
+
+    Raises:
+        ExportError: If one is above :data:`TOLERANCE`.
+    """
+    found = []
+    tasks = torch.arange(len(TASKS))
+    for height, width in [size] if size else CHECKED_SIZES:
+        image = _drawn_image(height, width)
+        with torch.no_grad():
+            mask_features, *memories = ImageEncoder(model)(image)
+            logits = TaskDecoder(model)(tasks, mask_features, memories)
+        features = dict(
+            zip(
+                feature_names(1 + len(memories)),
+                [mask_features, *memories],
+                strict=True,
+            )
+        )
+        given: dict[str, tuple[dict, dict]] = {}
+        results = dict(zip(OUTPUTS, logits, strict=True))
+        if single_file:
+            given[MODEL] = dict(tasks=tasks, image=image), results
+        else:
+            given[ENCODER] = dict(image=image), features
+            given[DECODER] = dict(tasks=tasks, **features), results
+        for backend in installed_backends():
+            for part, (inputs, expected) in given.items():
+                session = open_session(folder / f'{part}.onnx', backend)
+                outputs = session.run(
+                    **{name: value.numpy() for name, value in inputs.items()}
+                )
+                for name, output in zip(expected, outputs, strict=True):
+                    reference = expected[name].numpy()
+                    largest = float(np.abs(output - reference).max())
+                    found.append(
+                        Deviation(
+                            backend,
+                            name,
+                            (height, width),
+                            largest,
+                            largest / float(np.abs(reference).max()),
+                        )
+                    )
+    for deviation in found:
+        if not deviation.relative <= TOLERANCE:  # NaN included
+            raise ExportError(
+                f'{deviation.output} of {deviation.backend} differs from '
+                f'PyTorch by {deviation.relative:.1e} of its largest value, '
+                f'expected at most {TOLERANCE:.0e}: nothing was written. '
+                'Report it with the config and the versions of '
+                '`python -m projects.oneformer doctor`.'
+            )
+    return found
+
+
+def installed_backends() -> list[str]:
+    """Return the engines that can check a file here."""
+    return [name for name in BACKENDS if importlib.util.find_spec(name)]
+
+
+def _drawn_image(height: int, width: int) -> Tensor:
+    """Return a normalised image with coarse and fine structure."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(
+        1, 3, height // STRIDE, width // STRIDE, generator=generator
+    )
+    fine = torch.randn(1, 3, height, width, generator=generator)
+    return F.interpolate(coarse, (height, width)) + 0.3 * fine
