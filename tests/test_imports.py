@@ -13,7 +13,7 @@ LAYERS = (
     ('version', 'compat', 'errors', 'shipped_configs'),
     (
         *('optional', 'tasks', 'run_lengths', 'images'),
-        *('segment_ids', 'file_writing', 'video'),
+        *('segment_ids', 'file_writing', 'video', 'video_writing'),
     ),
     ('drawing',),
     ('results',),
@@ -35,6 +35,7 @@ LAYERS = (
     ('engine',),
     ('pretrained',),
     ('inferencer', 'tiling'),
+    ('serve',),
     ('doctor',),
     ('__main__',),
 )
