@@ -24,6 +24,16 @@ CITYSCAPES = [
     'requests',
     'tqdm',
 ]
+# What tools/export.py writes files with, and the engines that run them, one of
+# which is enough for the runner without torch.
+EXPORT = ['onnx', 'onnxruntime', 'onnxscript', 'openvino']
+
+# What conversions of results to other tools need, and their tests.
+ADAPTERS = [
+    "cvat-sdk; python_version >= '3.11'",
+    'label-studio-sdk',
+    'supervision',
+]
 
 # The tests run with the versions of constraints/. Of the two stacks, which
 # share their import names, exactly one may be installed.
@@ -43,8 +53,14 @@ EXTRAS = {
         'mmpretrain~=1.2.0',
         'setuptools<81',
     ],
+    # The tests do without FiftyOne, which brings a database.
+    'adapters': [*ADAPTERS, 'fiftyone'],
     'effnet-lite0': EFFNET_LITE0,
     'cityscapes': CITYSCAPES,
+    # Models of the Hub, and model cards. transformers brings it, too.
+    'hub': ['huggingface-hub'],
+    'video': ['av'],
+    'export': EXPORT,
     # Compiled while it is installed, against the torch that is there. Later
     # ones have no relative position bias, which DiNAT needs.
     'natten': ['natten>=0.15,<0.20'],
@@ -52,8 +68,12 @@ EXTRAS = {
     # Later ones need a huggingface_hub that the stacks cannot have.
     'web': ['av', 'gradio>=6.17,<6.18'],
     'tests': [
+        *ADAPTERS,
         *EFFNET_LITE0,
         *CITYSCAPES,
+        'av',
+        'huggingface-hub',
+        *EXPORT,
         'open-clip-torch',
         'playwright',
         'pytest',

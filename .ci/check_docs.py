@@ -23,7 +23,9 @@ from markdown_it.token import Token
 PAGES = ('README.md', 'CONTRIBUTING.md', 'docs/**/*.md')
 MARKDOWN = MarkdownIt('commonmark').enable('table')
 # Paths that a page names without linking them.
-FOLDERS = '.ci|benchmarks|configs|constraints|docs|projects|tests|tools'
+FOLDERS = (
+    '.ci|benchmarks|configs|constraints|docs|examples|projects|tests|tools'
+)
 NAMED = re.compile(rf'(?:{FOLDERS})/[^\s:]*')
 # As in configs/NAME.py and configs/oneformer_r50[-VARIANT].py.
 PLACEHOLDER = re.compile(r'[A-Z<{\[]|\.\.\.')

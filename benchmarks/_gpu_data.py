@@ -85,7 +85,7 @@ def evaluation(meter: Meter) -> None:
     """Images from files to three scores, with OpenMMLab's runner, once."""
     from mmengine.runner import Runner
 
-    from projects.oneformer.inferencer import inference_model
+    from projects.oneformer.weights.inference_model import inference_model
 
     count = 4 if meter.tiny else 50
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ from mmdet.utils import register_all_modules  # noqa: E402
 from mmengine import Config, ConfigDict  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 
-from projects.oneformer.inferencer import inference_model  # noqa: E402
+from projects.oneformer.weights.inference_model import inference_model  # noqa: E402
 from projects.oneformer.weights import from_huggingface  # noqa: E402
 from projects.oneformer.text import (  # noqa: E402
     CLIPTokenizer,

@@ -25,7 +25,7 @@ def build(whole_model: bool) -> nn.Module:
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
 
-    from projects.oneformer.inferencer import inference_model
+    from projects.oneformer.weights.inference_model import inference_model
 
     register_all_modules()
     brick = ROOT / 'configs' / '_base_' / 'models' / 'oneformer_dinat-l.py'

@@ -39,9 +39,14 @@ COMMANDS = dict(
     test=Command('test.py', 'evaluate a model: PQ, AP and mIoU'),
     predict=Command('infer.py', 'segment images'),
     serve=Command('serve.py', 'open a page that segments images'),
+    export=Command('export.py', 'write a model as ONNX files'),
     convert=Command(
         'model_converters/convert_checkpoint.py',
         'convert a published checkpoint',
+    ),
+    pack=Command(
+        'model_converters/save_pretrained.py',
+        'save a trained model as a folder to share',
     ),
     configs=Command('misc/configs.py', 'list, show or copy shipped configs'),
     demo=Command('demo.py', 'train, test and draw a tiny model in minutes'),

@@ -33,3 +33,22 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip('needs the data sets of ../shared/data')
     return folder.resolve()
+
+
+@pytest.fixture(scope='session')
+def exported(tmp_path_factory):
+    """A small Swin model, and its two ONNX files of free sizes."""
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(name, reason='needs the extra export')
+    from types import SimpleNamespace
+
+    from projects.oneformer.export import export_onnx
+    from tests.exported_models import small_config, small_inferencer
+
+    folder = tmp_path_factory.mktemp('exported')
+    config = small_config('swin', object_mask_thr=0.2)
+    inferencer = small_inferencer(config, folder)
+    export_onnx(config, inferencer.model, folder / 'onnx')
+    return SimpleNamespace(
+        config=config, inferencer=inferencer, folder=folder / 'onnx'
+    )

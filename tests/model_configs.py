@@ -121,6 +121,68 @@ def tiny_model(
     return ConfigDict(model)
 
 
+def tiny_eomt(
+    training: bool = True,
+    conditioned: bool = False,
+    rotary: bool = False,
+    task_at: tuple[str, ...] = ('queries',),
+    size: int = 64,
+    **test_cfg,
+) -> ConfigDict:
+    """Return the config of a small EoMT: two blocks, then two joint ones.
+
+    Args:
+        training (bool): With the parts that exist in training only.
+        conditioned (bool): With task token and, in training, the text branch.
+        rotary (bool): Of the DINOv3 kind instead of DINOv2.
+        task_at (tuple[str, ...]): Where the task token enters.
+        size (int): Side of the images that learned positions are for.
+        **test_cfg: Options of the test_cfg.
+    """
+    tokenizer = dict(type='CLIPTokenizer')
+    block = dict(embed_dims=WIDTH, num_heads=4, feedforward_channels=96)
+    if rotary:
+        block.update(key_bias=False, norm_eps=1e-5)
+    train_cfg = dict(criterion=criterion())
+    if conditioned:
+        train_cfg.update(
+            text_mapper=dict(
+                type='TextMapper',
+                tokenizer=tokenizer,
+                num_context=4,
+                num_layers=2,
+            ),
+            contrastive_loss=dict(type='QueryTextContrastiveLoss'),
+        )
+    model = dict(
+        type='OneFormer',
+        metainfo=METAINFO,
+        data_preprocessor=dict(
+            tiny_model().data_preprocessor, pad_size_divisor=16
+        ),
+        backbone=dict(
+            type='PlainViT',
+            num_layers=2,
+            block=block,
+            image_size=None if rotary else size,
+        ),
+        panoptic_head=dict(
+            type='EoMTHead',
+            num_queries=NUM_QUERIES,
+            num_layers=2,
+            block=block,
+            task_at=task_at,
+            task_token=dict(type='TaskToken', tokenizer=tokenizer)
+            if conditioned
+            else None,
+        ),
+        panoptic_fusion_head=dict(type='OneFormerFusionHead'),
+        train_cfg=train_cfg if training else None,
+        test_cfg=test_cfg,
+    )
+    return ConfigDict(model)
+
+
 def criterion() -> ConfigDict:
     """Return the config of the criterion, without the number of classes."""
     return ConfigDict(
@@ -177,7 +239,7 @@ def randomise(model: nn.Module) -> None:
     these, queries differ from one another and masks cover a part of the
     image.
     """
-    sharp_attention = ('in_proj', 'q_proj', 'k_proj', 'v_proj')
+    sharp_attention = ('in_proj', 'qkv', 'q_proj', 'k_proj', 'v_proj')
     for name, param in model.named_parameters():
         if param.dim() > 1:
             gain = 0.5

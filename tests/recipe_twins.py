@@ -35,7 +35,7 @@ def load_config(name: str) -> Config:
 def build_on_meta(model: ConfigDict) -> nn.Module:
     """Build a model of whatever size, with parameters but no values."""
     model = copy.deepcopy(model)
-    model.backbone.init_cfg = None
+    model.init_cfg = model.backbone.init_cfg = None
     # Drop path rates are read from a tensor, so it must have values.
     linspace = functools.partial(torch.linspace, device='cpu')
     with torch.device('meta'), mock.patch('torch.linspace', linspace):
@@ -48,20 +48,24 @@ def shrink(config: Config) -> Config:
     Data and model stay as they are in kind: number of levels, classes,
     tasks, augmentations, losses.
     """
-    shrink_backbone(config.model.backbone)
     config.load_from = None
     head = config.model.panoptic_head
-    first = dict(ResNet=32).get(config.model.backbone.type, 16)
-    head.in_channels = [first * 2**level for level in range(4)]
-    shrink_widths(config.model)
     head.num_queries = 20
-    head.pixel_decoder.encoder.num_layers = 1
-    head.query_init.transformer.num_layers = 1
-    head.transformer_decoder.num_layers = 3
+    if config.model.backbone.type == 'PlainViT':
+        shrink_vit(config.model)
+    else:
+        shrink_backbone(config.model.backbone)
+        first = dict(ResNet=32).get(config.model.backbone.type, 16)
+        head.in_channels = [first * 2**level for level in range(4)]
+        shrink_widths(config.model)
+        head.pixel_decoder.encoder.num_layers = 1
+        head.query_init.transformer.num_layers = 1
+        head.transformer_decoder.num_layers = 3
     train_cfg = config.model.train_cfg
     train_cfg.criterion.num_points = 64
     train_cfg.criterion.matcher.num_points = 64
-    train_cfg.text_mapper.update(num_layers=1, num_context=4)
+    if train_cfg.text_mapper is not None:
+        train_cfg.text_mapper.update(num_layers=1, num_context=4)
     for loader in ('train', 'val'):
         for part in parts_of(config[f'{loader}_dataloader'].dataset):
             for step in part.pipeline:
@@ -94,6 +98,16 @@ def shrink_backbone(backbone: ConfigDict) -> None:
         backbone.update(transformer, kernel_size=3, dilations=dilations)
     else:
         backbone.arch = dict(depths=[1] * 4, channels=[16, 32, 64, 128])
+
+
+def shrink_vit(model: ConfigDict) -> None:
+    """Make the ViT of an EoMT small: two blocks, then two joint ones."""
+    model.init_cfg = None
+    block = dict(embed_dims=WIDTH, num_heads=4, feedforward_channels=96)
+    for part in (model.backbone, model.panoptic_head):
+        part.update(block=block, num_layers=2)
+    model.backbone.image_size = 48
+    model.data_preprocessor.pad_size_divisor = 16
 
 
 def shrink_widths(config: ConfigDict) -> None:

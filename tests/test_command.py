@@ -14,6 +14,8 @@ from mmengine.config import Config
 
 import oneformer
 from oneformer import cli, completion
+from projects.oneformer import doctor
+from projects.oneformer.compat import Problem
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {'torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'argparse'}
@@ -94,12 +96,24 @@ def test_the_reader_of_a_long_list_may_stop_early():
     assert process.communicate()[1] == ''
 
 
-def test_the_doctor_reports_as_json():
-    process = run('doctor', '--json')
-    report = json.loads(process.stdout)
-    assert report['can_run'] is (process.returncode == 0)
-    assert bool(report['problems']) is not report['can_run']
-    assert any(line.startswith('torch ') for line in report['report'])
+def test_the_doctor_reports_as_json(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', sys.argv)  # put back in the end
+    problem = Problem('scipy is missing', 'pip install scipy')
+    monkeypatch.setattr(
+        doctor, 'diagnose', lambda: iter(['  numpy  2.0', problem])
+    )
+    assert cli.main(['doctor', '--json']) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report['can_run'] is False
+    assert report['report'] == ['numpy  2.0']
+    assert report['problems'] == [
+        dict(what='scipy is missing', command='pip install scipy')
+    ]
+
+
+def test_the_help_of_the_doctor_names_the_command():
+    process = run('doctor', '--help')
+    assert process.stdout.startswith('usage: oneformer doctor')
 
 
 # -------------------------------------------------------------- completion
@@ -149,7 +163,8 @@ def test_completion_scripts_are_whole(few_options, shell):
 
 
 def test_the_options_of_a_command_are_those_of_its_help():
-    assert completion.options_of('configs') == ['--help', '--copy', '--json']
+    found = completion.options_of('configs')
+    assert sorted(found) == ['--copy', '--help', '--json']
 
 
 def test_an_unknown_shell_is_refused(capsys):

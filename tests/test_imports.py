@@ -17,6 +17,7 @@ LAYERS = (
     ),
     ('drawing',),
     ('results',),
+    ('runtime',),
     ('mmcv_ops', 'registry', 'text', 'metainfo', 'sample_result'),
     ('visualization',),
     ('weights', 'checkpoint'),
@@ -36,6 +37,7 @@ LAYERS = (
     ('pretrained',),
     ('inferencer', 'tiling'),
     ('serve',),
+    ('export',),
     ('doctor',),
     ('__main__',),
 )

@@ -1,5 +1,6 @@
 """From images to results; and weights that do not fit."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +16,10 @@ from mmengine.registry import init_default_scope
 from PIL import Image as PillowImage
 
 from projects.oneformer.images import ImageError
-from projects.oneformer.inferencer import OneFormerInferencer, inference_model
+from projects.oneformer.inferencer import OneFormerInferencer
+from projects.oneformer.sample_result import segment_scores
 from projects.oneformer.tasks import RESULT_FIELDS, TASKS
+from projects.oneformer.weights.inference_model import inference_model
 from projects.oneformer.weights.reader import load_weights
 from tests.model_configs import tiny_model
 
@@ -36,6 +39,7 @@ PIPELINE = [
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp('weights') / 'training.pth'
     init_default_scope('mmdet')
+    torch.manual_seed(0)
     model = MODELS.build(tiny_model(training=True))
     torch.save(dict(state_dict=model.state_dict()), path)
     return path
@@ -44,7 +48,7 @@ def weights(tmp_path_factory):
 def config():
     return Config(
         dict(
-            model=tiny_model(training=True, object_mask_thr=0.0),
+            model=tiny_model(training=True, object_mask_thr=0.0, iou_thr=0.0),
             test_dataloader=dict(dataset=dict(pipeline=PIPELINE)),
         )
     )
@@ -133,7 +137,7 @@ def test_a_result_holds_what_its_sample_does(inferencer, image):
     assert np.array_equal(result.image, image[..., ::-1])
     assert np.array_equal(result.semantic, sample.pred_sem_seg.sem_seg[0])
     codes = sample.pred_panoptic_seg.sem_seg[0].numpy()
-    assert len(result.segments) > 1
+    assert result.segments
     for segment in result.segments:
         (code,) = np.unique(codes[segment.mask])
         assert np.array_equal(codes == code, segment.mask)
@@ -152,9 +156,12 @@ def test_panoptic_segments_have_the_class_score_of_their_query(
     inferencer, image
 ):
     (result,) = inferencer(image, 'panoptic')
-    assert all(0 < segment.score <= 1 for segment in result.segments)
-    (tiled,) = inferencer.samples(image, 'panoptic')
-    assert tiled.to_dict()['pred_panoptic_seg']['sem_seg'].shape == (1, 40, 52)
+    (sample,) = inferencer.samples(image, 'panoptic')
+    scores = segment_scores(sample.pred_panoptic_seg)
+    codes = sample.pred_panoptic_seg.sem_seg[0].numpy()
+    assert result.segments
+    for segment in result.segments:
+        assert segment.score == scores[codes[segment.mask][0]] > 0
 
 
 def test_instances_below_the_threshold_come_back_without_a_new_pass(
@@ -217,6 +224,20 @@ def test_arrays_are_rgb_where_the_inferencer_is_made_so(
     assert np.array_equal(found.image, expected.image)
     with pytest.raises(ValueError, match="Unknown channel_order 'gbr'"):
         OneFormerInferencer(config(), weights, 'cpu', channel_order='gbr')
+
+
+def test_category_ids_come_from_a_category_file(weights, image, tmp_path):
+    path = tmp_path / 'panoptic.json'
+    names = ('sky', 'cat', 'dog', 'car', 'road', 'wall')
+    categories = [dict(id=10 + n, name=own) for n, own in enumerate(names)]
+    path.write_text(json.dumps(dict(categories=categories)))
+    own = OneFormerInferencer(config(), weights, 'cpu', category_file=path)
+    (result,) = own(image, 'semantic')
+    # Of wall, cat, sky, dog, car and road.
+    assert result.category_ids == (15, 11, 10, 12, 13, 14)
+    path.write_text(json.dumps(dict(categories=categories[1:])))
+    with pytest.raises(ValueError, match=r"no categories \['sky'\]"):
+        OneFormerInferencer(config(), weights, 'cpu', category_file=path)
 
 
 def test_a_folder_gives_its_images_by_name(inferencer, image, tmp_path):

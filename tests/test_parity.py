@@ -25,7 +25,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from projects.oneformer.models.losses.target import Target
-from projects.oneformer.models.oneformer_head import mask_logits
+from projects.oneformer.models.query_head import mask_logits
 from projects.oneformer.tasks import TASKS
 from projects.oneformer.weights import from_huggingface
 from tests.model_configs import (

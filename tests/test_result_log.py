@@ -78,8 +78,16 @@ def test_half_a_line_of_a_killed_run_is_removed(tmp_path):
 
 def test_results_are_added_to_on_demand_only(tmp_path):
     log(tmp_path, resume=False).close()
-    with pytest.raises(InputError, match='go on with --resume'):
-        log(tmp_path, resume=False)
+    for rank, world_size in ((0, 1), (1, 2)):
+        with pytest.raises(InputError, match='go on with --resume'):
+            log(tmp_path, rank, world_size, resume=False)
+
+
+def test_processes_of_one_run_begin_one_after_the_other(tmp_path):
+    for rank in range(2):
+        log(tmp_path, rank, 2, resume=False).close()
+    with pytest.raises(InputError, match='00001-of-00002.jsonl has results'):
+        log(tmp_path, 1, 2, resume=False)
 
 
 def test_results_of_another_model_are_not_mixed_in(tmp_path):

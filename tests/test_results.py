@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -94,6 +95,57 @@ def test_what_a_killed_run_has_done_is_in_the_next_one(folder):
     assert [image['file'] for image in images] == ['a/x.jpg', 'b/x.jpg']
     assert [value_of(folder, image) for image in images] == [3, 2]
     assert 'segments.partial.jsonl' not in names(folder)
+
+
+def test_what_an_earlier_version_wrote_in_one_line_is_read(folder):
+    folder.mkdir()
+    old = dict(
+        classes=list(CLASSES),
+        images=[
+            dict(file='a/x.jpg', drawings=dict(semantic='x_semantic.png')),
+            dict(file='a/y.jpg', drawings={}),
+        ],
+    )
+    (folder / 'segments.json').write_text(json.dumps(old))
+    results = ResultFolder(folder, CLASSES)
+    assert content(folder) == old
+    add(results, 'b/x.jpg', 7, tasks=['semantic'])
+    results.close()
+    assert content(folder)['images'][:2] == old['images']
+    drawings = dict(semantic='x_2_semantic.png')
+    assert content(folder)['images'][2]['drawings'] == drawings
+
+
+def test_a_folder_that_is_closed_takes_further_images(folder):
+    results = ResultFolder(folder, CLASSES)
+    results.close()
+    assert content(folder)['images'] == []
+    for value, path in enumerate(('x.jpg', 'y.jpg', 'x.jpg', 'z.jpg')):
+        add(results, path, value)
+        results.close()
+    images = content(folder)['images']
+    assert [image['file'] for image in images] == ['x.jpg', 'y.jpg', 'z.jpg']
+    assert [image['semantic'][0]['area'] for image in images] == [2, 1, 3]
+
+
+def test_segments_do_not_stay_in_memory(folder):
+    """Of 200 images with segments of 20 kB each."""
+    segments = dict(semantic=[dict(counts='x' * 20_000)])
+    tracemalloc.start()
+    try:
+        results = ResultFolder(folder, CLASSES)
+        folder.mkdir()
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(200):
+            results.add(Path(f'{number}.jpg'), segments, {})
+        tracemalloc.reset_peak()
+        results.close()
+        again = ResultFolder(folder, CLASSES)
+        assert tracemalloc.get_traced_memory()[1] - before < 800_000
+    finally:
+        tracemalloc.stop()
+    assert len(again.records) == 200
+    assert (folder / 'segments.json').stat().st_size > 4_000_000
 
 
 def test_results_of_other_classes_are_not_mixed_in(folder):

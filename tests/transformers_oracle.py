@@ -9,7 +9,7 @@ import torch
 from mmengine import ConfigDict
 from torch import Tensor, nn
 
-from projects.oneformer.models.oneformer_head import mask_logits
+from projects.oneformer.models.query_head import mask_logits
 from projects.oneformer.text import (
     CLIPTokenizer,
     fill_text_slots,

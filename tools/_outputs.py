@@ -40,9 +40,11 @@ class Drawings:
 
     def __contains__(self, path: str) -> bool:
         """Whether an image is done and need not be done again."""
-        record = self.results.records.get(os.path.abspath(path), {})
-        return self.resume and set(self.tasks) <= set(
-            record.get('drawings', {})
+        record = self.results.records.get(os.path.abspath(path))
+        return (
+            self.resume
+            and record is not None
+            and set(self.tasks) <= set(record.drawings)
         )
 
     def write(self, item: Item, result: SegmentationResult) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from _cli import load_config, set_work_dir
 from _precision import choose_precision
-from _whole_run import duration, log_file, run
+from _progress import duration
+from _whole_run import log_file, run
 
 MEASURED, SKIPPED = 8, 2  # iterations, of which the first are slower
 MEASURED_IMAGES = 3

@@ -53,16 +53,24 @@ class ResultLog:
         self.world_size = world_size
         folder.mkdir(parents=True, exist_ok=True)
         self._check_settings(settings)
-        if self.path.exists() and not resume:
-            raise InputError(
-                f'{self.path} has results: go on with --resume, or choose '
-                'another --out-dir.'
-            )
+        if not resume:
+            self._check_new()
         self._finished = self.path.with_suffix('.finished')
         self._finished.unlink(missing_ok=True)
         _cut_last_line(self.path)
         self._done = self._read_done() if resume else np.empty(0, np.uint64)
         self._file = self.path.open('ab')
+
+    def _check_new(self) -> None:
+        """Raise InputError if there are results of another run."""
+        shards = f'-of-{self.world_size:05d}.jsonl'
+        for path in self.logs():
+            # The other processes of this run may have begun.
+            if path == self.path or not path.name.endswith(shards):
+                raise InputError(
+                    f'{path} has results: go on with --resume, or choose '
+                    'another --out-dir.'
+                )
 
     def _check_settings(self, settings: dict) -> None:
         path = self.folder / f'{self.kind}.settings.json'
@@ -106,9 +114,9 @@ class ResultLog:
 
     def finish(self) -> bool:
         """Note that this process is done, and return whether all are."""
-        self._finished.touch()
         if self.world_size == 1:
             return True
+        self._finished.touch()
         return all(
             self.path.with_name(
                 f'{self.kind}-{rank:05d}-of-{self.world_size:05d}.finished'
@@ -155,7 +163,7 @@ class ResultLog:
 
 def key_of(path: str) -> int:
     """Return 64 bits that stand for an image."""
-    name = os.fsencode(os.path.abspath(path))
+    name = os.fsencode(path if '://' in path else os.path.abspath(path))
     return int.from_bytes(blake2b(name, digest_size=8).digest(), 'big')
 
 

@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 LIST_SUFFIX = '.txt'
 
@@ -24,14 +25,14 @@ class Item(NamedTuple):
 
     path: str
     name: str
-    content: np.ndarray | Exception | None = None
+    content: 'np.ndarray | Exception | None' = None
 
 
 class Sources:
     """Images by paths, read as far as they are asked for.
 
     A folder stands for its images, in the order of their names, a ``.txt``
-    for the paths in it, one a line, and a video for its frames.
+    for the paths and addresses in it, one a line, and a video for its frames.
 
     Args:
         paths (Sequence[str]): As on the command line.
@@ -46,7 +47,7 @@ class Sources:
         self.paths = list(dict.fromkeys(paths))
         self.rank = rank
         self.world_size = world_size
-        for path in map(Path, self.paths):
+        for path in map(Path, filter(_is_local, self.paths)):
             if not path.exists():
                 sys.exit(f'{path} does not exist.')
             if path.is_dir() and not _names(path):
@@ -62,7 +63,7 @@ class Sources:
 
     def __len__(self) -> int:
         """Return how many images this process takes; of videos an estimate."""
-        total = sum(map(_length, map(Path, self.paths)))
+        total = sum(map(_length, self.paths))
         return (total - self.rank + self.world_size - 1) // self.world_size
 
     def split_videos(self) -> tuple[list[Path], 'Sources']:
@@ -79,8 +80,11 @@ class Sources:
     def _all(self) -> Iterator[Item]:
         from _package import file_names
 
-        for path in map(Path, self.paths):
-            if path.is_dir():
+        for text in self.paths:
+            path = Path(text)
+            if not _is_local(text):
+                yield Item(text, text)
+            elif path.is_dir():
                 for name in _names(path):
                     yield Item(str(path / name), name)
             elif path.suffix == LIST_SUFFIX:
@@ -122,9 +126,16 @@ def _lines(path: Path) -> Iterator[str]:
                 yield text
 
 
-def _length(path: Path) -> int:
+def _is_local(path: str) -> bool:
+    return '://' not in path
+
+
+def _length(text: str) -> int:
     from _package import file_names
 
+    path = Path(text)
+    if not _is_local(text):
+        return 1
     if path.is_dir():
         return len(_names(path))
     if path.suffix == LIST_SUFFIX:

@@ -7,11 +7,12 @@ mmengine logs goes to a file; the console shows progress and time left.
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import IO
+
+from _progress import Stopwatch
 
 NUM_ROWS = 6  # images of the sheet
 NUM_LINES = 20  # of progress in a training
@@ -88,7 +89,7 @@ def test(config, checkpoint: str, log: IO[str]) -> dict[str, float]:
     """Evaluate all tasks of the model in one run and return the metrics."""
     from mmengine.runner import Runner
 
-    from projects.oneformer.inferencer import inference_model
+    from projects.oneformer.weights.inference_model import inference_model
 
     print(f'Evaluating: {", ".join(config.model.test_cfg.tasks)}')
     config = deepcopy(config)
@@ -111,7 +112,7 @@ def training_progress(console: IO[str]):
         """Print iteration, loss and time left."""
 
         def before_train(self, runner) -> None:
-            self.start, self.first = time.time(), runner.iter
+            self.watch = Stopwatch(runner.iter)
 
         def after_train_iter(
             self, runner, batch_idx, data_batch=None, outputs=None
@@ -119,11 +120,10 @@ def training_progress(console: IO[str]):
             done, total = runner.iter + 1, runner.max_iters
             if done % (total // NUM_LINES or 1) and done != total:
                 return
-            pace = (time.time() - self.start) / (done - self.first)
             print(
                 f'  iteration {done:5d} of {total}   loss '
                 f'{outputs["loss"].item():6.2f}   '
-                f'{duration(pace * (total - done))} left',
+                f'{self.watch.left(done, total)} left',
                 file=console,
                 flush=True,
             )
@@ -139,7 +139,7 @@ def test_progress(console: IO[str]):
         """Print batches done and time left."""
 
         def before_test(self, runner) -> None:
-            self.start = time.time()
+            self.watch = Stopwatch()
 
         def after_test_iter(
             self, runner, batch_idx, data_batch=None, outputs=None
@@ -147,26 +147,14 @@ def test_progress(console: IO[str]):
             done, total = batch_idx + 1, len(runner.test_dataloader)
             if done % (total // 4 or 1):
                 return
-            left = (time.time() - self.start) / done * (total - done)
             print(
-                f'  batch {done:5d} of {total}   {duration(left)} left',
+                f'  batch {done:5d} of {total}   '
+                f'{self.watch.left(done, total)} left',
                 file=console,
                 flush=True,
             )
 
     return TestProgress()
-
-
-def duration(seconds: float) -> str:
-    """Return a time as minutes and seconds, with hours where there are any.
-
-    >>> duration(75), duration(3700)
-    ('01:15', '1:01:40')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    short = f'{minutes:02d}:{rest:02d}'
-    return f'{hours}:{short}' if hours else short
 
 
 def draw_sheet(config, checkpoint: str, target: Path) -> Path:

@@ -36,8 +36,8 @@ from _cli import (
     positive,
     score,
 )
+from _image_progress import Progress
 from _processes import VARIABLES
-from _progress import Progress
 from _sources import Item, Sources, frames
 
 MAX_NAMES = 20  # of failed images in the last line

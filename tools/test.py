@@ -72,7 +72,7 @@ def main() -> None:
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         sys.exit(f'--out {args.out} must end in .pkl or .pickle.')
     config = load_config(args.config, args.cfg_options)
-    from projects.oneformer.inferencer import inference_model
+    from projects.oneformer.weights.inference_model import inference_model
 
     config.load_from = args.checkpoint
     config.model = inference_model(config.model)

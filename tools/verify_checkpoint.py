@@ -85,8 +85,8 @@ def compute(config, weights: str, image: str) -> dict:
     from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
 
-    from projects.oneformer.inferencer import inference_model
-    from projects.oneformer.models.oneformer_head import mask_logits
+    from projects.oneformer.models.query_head import mask_logits
+    from projects.oneformer.weights.inference_model import inference_model
     from projects.oneformer.weights.reader import load_weights
 
     init_default_scope(config.default_scope)

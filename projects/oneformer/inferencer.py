@@ -16,7 +16,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from PIL.Image import Image as PillowImage
 
-from .datasets.file_names import IMAGE_SUFFIXES, image_stem, is_video
+from .datasets.file_names import IMAGE_SUFFIXES, images_in, is_video
+from .evaluation.result_files import category_ids
 from .images import (
     ImageError,
     convert_array,
@@ -103,11 +104,16 @@ class OneFormerInferencer:
             dropped, as every mask has the size of the image.
         channel_order (str): Of arrays, 'bgr', as OpenCV reads images, or
             'rgb'. Tensors are RGB in any case, as torchvision reads images.
+        category_file (str | PathLike, optional): JSON in the COCO layout
+            whose categories give results their ``category_ids``, by name. By
+            default they are those of ``metainfo`` in the config, if it has
+            any.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint.
+        FileNotFoundError: If there is no such checkpoint or category file.
         ValueError: If the checkpoint does not fit the config, the overlap
-            is over half of the tile, or the channel order is unknown.
+            is over half of the tile, the channel order is unknown, or a
+            class is not in the category file.
 
     Example:
         >>> inferencer = OneFormerInferencer('config.py', 'weights.pth')
@@ -125,6 +131,7 @@ class OneFormerInferencer:
         overlap: int | None = None,
         tile_score_thr: float = 0.0,
         channel_order: str = 'bgr',
+        category_file: str | PathLike | None = None,
     ) -> None:
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(
@@ -152,6 +159,10 @@ class OneFormerInferencer:
             self.model.compile_parts()
         self.config = config
         self.dataset_meta = dict(config.model.metainfo)
+        if category_file is not None:
+            self.dataset_meta['category_ids'] = category_ids(
+                os.fspath(category_file), self.dataset_meta['classes']
+            )
         steps = [
             step
             for step in config.test_dataloader.dataset.pipeline
@@ -331,12 +342,12 @@ class OneFormerInferencer:
             raise ValueError(
                 f'Expected a score_thr of 0 to 1, got {score_thr}.'
             )
-        tasks = self._check_call(images, tasks, batch_size)
-        outcomes = self._outcomes(images, tasks, batch_size, return_errors)
+        asked = self._check_call(images, tasks, batch_size)
+        outcomes = self._outcomes(images, asked, batch_size, return_errors)
         return (
             outcome.found
             if isinstance(outcome.found, ImageError)
-            else self._result(outcome, tasks, score_thr)
+            else self._result(outcome, asked, score_thr)
             for outcome in outcomes
         )
 
@@ -356,8 +367,8 @@ class OneFormerInferencer:
             all scores) and ``pred_sem_seg``, those of the tasks, in the size
             of the image and on the device of the model.
         """
-        tasks = self._check_call(images, tasks, batch_size)
-        outcomes = self._outcomes(images, tasks, batch_size, return_errors)
+        asked = self._check_call(images, tasks, batch_size)
+        outcomes = self._outcomes(images, asked, batch_size, return_errors)
         return (outcome.found for outcome in outcomes)
 
     @torch.no_grad()
@@ -511,7 +522,7 @@ class OneFormerInferencer:
         elif isinstance(image, np.ndarray):
             pixels = convert_array(image)
             if self.channel_order == 'rgb':
-                pixels = pixels[..., ::-1]
+                pixels = np.ascontiguousarray(pixels[..., ::-1])
         else:
             with image_errors(_name(image)):
                 return self._from_file(
@@ -630,11 +641,7 @@ def _images_of(folder: str) -> list[str]:
     Raises:
         ImageError: If there is none.
     """
-    found = sorted(
-        entry.path
-        for entry in os.scandir(folder)
-        if image_stem(entry.name) is not None and not entry.is_dir()
-    )
+    found = images_in(folder)
     if not found:
         raise ImageError(
             f'Folder {printable(folder)} has no image '

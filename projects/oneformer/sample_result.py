@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
 from .results import Segment, SegmentationResult
-from .results.segmentation_result import segments_of_map
+from .results.segment import segments_of_map
 from .run_lengths import encode_masks
 from .tasks import RESULT_FIELDS, TASKS, ignore_index
 

@@ -53,11 +53,16 @@ class VideoWriter:
         frame = np.pad(
             frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge'
         )
-        if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            kind = _PyAV if importlib.util.find_spec('av') else _OpenCV
-            self._writer = kind(self._partial, self.rate, frame.shape[:2])
-        self._writer.add(frame)
+        try:
+            if self._writer is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                kind = _PyAV if importlib.util.find_spec('av') else _OpenCV
+                self._writer = kind(self._partial, self.rate, frame.shape[:2])
+            self._writer.add(frame)
+        except OSError as error:
+            raise FileError(
+                f'{self.path} cannot be written: {error}'
+            ) from error
 
     def close(self) -> None:
         """Complete the file."""
@@ -81,9 +86,9 @@ class _OpenCV:
         code = cv2.VideoWriter.fourcc(*'mp4v')
         self._video = cv2.VideoWriter(str(path), code, rate, (width, height))
         if not self._video.isOpened():
-            raise FileError(
-                f'{path.parent} takes no video: OpenCV cannot write MP4 '
-                'there. Check the folder, or install PyAV (pip install av).'
+            raise OSError(
+                'OpenCV makes no MP4 there. Check the folder, or install PyAV '
+                '(pip install av)'
             )
 
     def add(self, frame: np.ndarray) -> None:

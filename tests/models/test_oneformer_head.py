@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from projects.oneformer.models import OneFormerHead
-from projects.oneformer.models.oneformer_head import mask_logits
+from projects.oneformer.models.query_head import mask_logits
 from tests.model_configs import (
     METAINFO,
     NUM_CLASSES,

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from own_data.layouts import ade20k as converter
 from PIL import Image
 
 from projects.oneformer.segment_ids import decode_ids
@@ -153,6 +154,42 @@ def panoptic(drawn: Path, out: Path) -> None:
     shutil.copytree(drawn, out)
 
 
+def cityscapes(drawn: Path, out: Path) -> None:
+    """Cityscapes as downloaded: a car on a road."""
+    for split, number in (('train', 2), ('val', 1)):
+        for image in range(number):
+            name = f'aachen_{image:06d}_000019'
+            place = out / 'leftImg8bit' / split / 'aachen'
+            place.mkdir(parents=True, exist_ok=True)
+            Image.new('RGB', (64, 64)).save(place / f'{name}_leftImg8bit.png')
+            ids = np.full((64, 64), 7, np.uint16)
+            ids[20:40, 10:50] = 26001
+            place = out / 'gtFine' / split / 'aachen'
+            place.mkdir(parents=True, exist_ok=True)
+            path = place / f'{name}_gtFine_instanceIds.png'
+            Image.fromarray(ids).save(path)
+
+
+def ade20k(drawn: Path, out: Path) -> None:
+    """ADE20K as downloaded: a thing in front of a wall."""
+    thing = converter.THINGS[0]
+    for split, number in (('training', 2), ('validation', 1)):
+        for name in ('images', 'annotations', 'annotations_instance'):
+            (out / name / split).mkdir(parents=True)
+        for image in range(number):
+            stem = f'ADE_{split}_{image:08d}'
+            Image.new('RGB', (64, 64)).save(
+                out / 'images' / split / f'{stem}.jpg'
+            )
+            classes = np.full((64, 64), 1, np.uint8)
+            classes[20:40, 10:50] = thing + 1
+            objects = np.zeros((64, 64, 3), np.uint8)
+            objects[20:40, 10:50, :2] = 1
+            for name, pixels in (('', classes), ('_instance', objects)):
+                folder = out / f'annotations{name}' / split
+                Image.fromarray(pixels).save(folder / f'{stem}.png')
+
+
 # What is written, and the kind and the classes to expect of it.
 EXPORTS = {
     panoptic: ('panoptic', NAMES),
@@ -165,4 +202,12 @@ EXPORTS = {
     voc_classes: ('semantic', ('background', *THINGS)),
     labelme: ('instance', THINGS),
     label_studio_brush: ('instance', NAMES),
+    cityscapes: ('panoptic', ('road', 'car')),
+    ade20k: (
+        'panoptic',
+        tuple(
+            converter.CATEGORIES[label]['name']
+            for label in (0, converter.THINGS[0])
+        ),
+    ),
 }

@@ -21,7 +21,7 @@ def instances(path: str, images: str = 'images') -> AnnotationSet:
         ('a.json', 'validation.json'),
     ],
 )
-def test_splits_are_told_by_files_and_folders(paths):
+def test_names_of_files_and_folders_give_the_split(paths):
     train, val = map(instances, paths)
     splits = choose_splits([val, train], DATA)
     assert (splits.train, splits.val, splits.test) == (train, val, None)

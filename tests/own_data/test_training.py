@@ -8,9 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import _own_training
+import _progress
 import cv2
 import init
 import pytest
+from _progress import Stopwatch, duration
 from own_data import Wishes, make_plan
 from own_data.machine import Machine
 from own_data.rules import Choice
@@ -107,6 +109,22 @@ def test_options_that_would_have_no_effect_are_refused(
     process = train(tmp_path, *arguments, check=False)
     assert process.returncode == 2
     assert message in process.stderr
+
+
+def test_time_left_is_shown_in_minutes_and_seconds():
+    assert [duration(seconds) for seconds in (0, 75, 3700)] == [
+        *('00:00', '01:15', '1:01:40')
+    ]
+
+
+def test_the_pace_so_far_gives_the_time_left(monkeypatch):
+    now = iter([100.0, 130.0])
+    clock = SimpleNamespace(time=lambda: next(now))
+    monkeypatch.setattr(_progress, 'time', clock)
+    watch = Stopwatch(done=5)
+    assert watch.left(5, 25) == '--:--'
+    # 3 s for each of 10 steps, of which 10 are left.
+    assert watch.left(15, 25) == '00:30'
 
 
 # ------------------------------------------------------------------ budget

@@ -69,7 +69,14 @@ def test_other_weights_need_a_config():
         recognise({'conv1.weight': torch.zeros(1)}, UNKNOWN)
 
 
-@torch.no_grad()
+def test_a_file_of_other_classes_is_of_no_data_set_of_the_paper():
+    """Its classes are as many as those of Cityscapes by chance."""
+    classes = [f'class {number}' for number in range(19)]
+    with pytest.raises(InputError, match='19 classes, which no config'):
+        recognise(weights('convnext-xl', 250, 19), UNKNOWN, classes)
+
+
+@pytest.mark.slow
 def test_a_file_of_the_reference_is_a_model(tmp_path):
     """Each tensor of the file has one element in memory."""
     file = tmp_path / 'anything.pth'

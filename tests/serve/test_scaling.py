@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from projects.oneformer.results import Segment, SegmentationResult
-from projects.oneformer.results.segment import encode_mask
-from projects.oneformer.results.segmentation_result import segments_of_map
+from projects.oneformer.results.segment import encode_mask, segments_of_map
 from projects.oneformer.serve.scaling import fit, resize_image, resize_result
 
 CLASSES = ('cat', 'sky')

@@ -73,7 +73,7 @@ def main() -> None:
 
 def run_model(config, args: argparse.Namespace):
     """Test a model on the semantic task; return the metric."""
-    from projects.oneformer.inferencer import inference_model
+    from projects.oneformer.weights.inference_model import inference_model
 
     config.load_from = args.source
     config.model = inference_model(config.model)

@@ -149,7 +149,7 @@ def build(config):
         raise ValueError(
             'The config has no model.train_cfg, so nothing can be trained.'
         )
-    cfg.backbone.init_cfg = None
+    cfg.init_cfg = cfg.backbone.init_cfg = None
     return MODELS.build(cfg).train()
 
 

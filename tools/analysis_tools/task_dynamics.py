@@ -47,7 +47,7 @@ def main() -> None:
     from mmengine.logging import print_log
 
     from projects.oneformer.file_writing import write_json
-    from projects.oneformer.inferencer import inference_model
+    from projects.oneformer.weights.inference_model import inference_model
 
     config.load_from = args.checkpoint
     config.model = inference_model(config.model)

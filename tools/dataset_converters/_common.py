@@ -25,6 +25,7 @@ import _annotations
 import numpy as np
 from _annotations import replaced, write_json
 from _package import annotation_png, coco_layout
+from _progress import Stopwatch
 from PIL import Image
 
 # Enough for the JSON files, and for a file system that is not used up.
@@ -255,12 +256,13 @@ def _gigabytes(number: float) -> str:
 
 
 class Progress:
-    """A line that tells how many images are done."""
+    """A line with the number of images done and the time left."""
 
     WIDTH = 30
 
     def __init__(self, title: str, total: int, done: int = 0) -> None:
         self.title, self.total, self.done = title, total, done
+        self.watch = Stopwatch(done)
         self.is_live = sys.stdout.isatty()
         self.shown = -1
         self.show()
@@ -279,7 +281,8 @@ class Progress:
         self.shown = mark
         full = int(share * self.WIDTH)
         bar = '#' * full + '.' * (self.WIDTH - full)
-        line = f'{self.title} [{bar}] {self.done}/{self.total}'
+        left = self.watch.left(self.done, self.total)
+        line = f'{self.title} [{bar}] {self.done}/{self.total} {left} left'
         if not self.is_live:
             print(line, flush=True)
         else:

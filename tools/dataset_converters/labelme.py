@@ -13,7 +13,6 @@ out, with a count.
 
 import argparse
 import base64
-import binascii
 import io
 import math
 import sys
@@ -145,7 +144,7 @@ def draw(shapes: list[dict], size: tuple[int, int], path: Path) -> np.ndarray:
     for shape in shapes:
         try:
             mask |= draw_shape(shape, size)
-        except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{path} has a shape {shape.get("label")!r} of type '
                 f'{shape.get("shape_type")!r} that cannot be drawn: {error}. '

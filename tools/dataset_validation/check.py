@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from _progress import Stopwatch
+
 from . import coco, instances, panoptic, semantic
 from .images import list_images
 from .report import Finding, Report, found, plural
@@ -137,15 +139,17 @@ class _Call:
 
 
 def _shown(results: Iterable, total: int, title: str | None) -> Iterator:
-    """Pass the results on, and show how many there are."""
+    """Pass the results on, and show their number and the time left."""
     write: Callable = sys.stderr.write
     step = max(1, total // 200)
+    watch = Stopwatch()
     for number, result in enumerate(results, start=1):
         yield result
         if title and (number % step == 0 or number == total):
             done = 30 * number // total
             bar = '#' * done + '.' * (30 - done)
-            write(f'\r{title} [{bar}] {number}/{total}')
+            left = watch.left(number, total)
+            write(f'\r{title} [{bar}] {number}/{total} {left} left')
             sys.stderr.flush()
     if title and total:
         write('\n')

@@ -37,4 +37,9 @@ def find_machine(device: str | None = None) -> Machine:
             card = torch.cuda.get_device_properties(torch.device('cuda'))
             return Machine('cuda', card.total_memory / GIB, cores, card.name)
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB
-    return Machine('cpu', memory, cores, f'a CPU with {cores} cores')
+    return Machine(
+        'cpu',
+        memory,
+        cores,
+        f'a CPU, {cores} {"core" if cores == 1 else "cores"}',
+    )

@@ -98,7 +98,7 @@ def make_plan(
     )
     if kind == 'semantic':
         number, num_val, labels, shapes = _read_label_maps(
-            folder, splits, wishes
+            home, splits, wishes
         )
     else:
         number, num_val, labels, shapes = _read_json(kind, splits, wishes)

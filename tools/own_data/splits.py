@@ -51,7 +51,7 @@ def choose_splits(
     train: str | None = None,
     val: str | None = None,
 ) -> Splits:
-    """Tell the sets for training and tests apart by their names.
+    """Return which sets are for training and tests, by their names.
 
     Args:
         sets (Sequence[AnnotationSet]): Of one kind.

@@ -58,6 +58,20 @@ def is_video(path: str) -> bool:
     return osp.splitext(path)[1].lower() in VIDEO_SUFFIXES
 
 
+def images_in(folder: str | os.PathLike) -> list[str]:
+    """Return the paths of the images of a folder, sorted.
+
+    Those in subfolders are left out.
+    """
+    with os.scandir(folder) as entries:
+        return sorted(
+            os.fsdecode(entry.path)
+            for entry in entries
+            if image_stem(os.fsdecode(entry.name)) is not None
+            and not entry.is_dir()
+        )
+
+
 def list_files(folder: str | os.PathLike) -> list[str]:
     """Return the files below a folder, as sorted paths relative to it.
 

@@ -6,15 +6,19 @@ Importing this package registers them.
 from .checkpoint_hook import WholeCheckpointHook
 from .drawing_hook import ResultDrawingHook
 from .interruption_hook import InterruptionHook, TrainingInterrupted
+from .mask_annealing_hook import MaskAnnealingHook
 from .optim_constructor import ModuleTypeOptimConstructor
 from .preflight_hook import PreflightHook
 from .sharded_model import ShardedModel
 from .task_table_hook import TaskTableHook
 from .train_loop import ReproducibleTrainLoop
+from .two_stage_warmup import TwoStageWarmupPolyLR
+from .vit_optim_constructor import ViTOptimConstructor
 from .work_dir import WorkDirError, WorkDirLockHook
 
 __all__ = [
     'InterruptionHook',
+    'MaskAnnealingHook',
     'ModuleTypeOptimConstructor',
     'PreflightHook',
     'ReproducibleTrainLoop',
@@ -22,6 +26,8 @@ __all__ = [
     'ShardedModel',
     'TaskTableHook',
     'TrainingInterrupted',
+    'TwoStageWarmupPolyLR',
+    'ViTOptimConstructor',
     'WholeCheckpointHook',
     'WorkDirError',
     'WorkDirLockHook',

@@ -217,10 +217,13 @@ def check_metrics(
 def warn_of_crowded_images(dataset: SegmentsDataset, model: OneFormer) -> None:
     """Warn of images with more objects than queries or text slots."""
     head = model.panoptic_head
-    slots = (
-        ('queries', head.query_embed.num_embeddings, 'cannot all be matched'),
-        ('text slots', head.text_mapper.num_texts, 'do not all get a text'),
-    )
+    slots = [
+        ('queries', head.query_embed.num_embeddings, 'cannot all be matched')
+    ]
+    if head.text_mapper is not None:
+        slots.append(
+            ('text slots', head.text_mapper.num_texts, 'do not all get a text')
+        )
     counts = [
         sum(not own['iscrowd'] for own in dataset.segments_of(i))
         for i in range(len(dataset))

@@ -9,7 +9,7 @@ from ..models.backbones.dinat import DiNAT, NeighborhoodAttention
 from ..models.layers.deformable_attention import DeformableAttention
 from ..models.layers.shifted_windows import use_traceable_windows
 from ..models.oneformer import OneFormer
-from ..models.oneformer_head import mask_logits
+from ..models.query_head import mask_logits
 
 
 class ImageEncoder(nn.Module):

@@ -1,6 +1,7 @@
 """Modules of the model. Importing this package registers them."""
 
-from .backbones import DiNAT
+from .backbones import DiNAT, PlainViT
+from .eomt_head import EoMTHead
 from .fusion_head import OneFormerFusionHead
 from .layers.deformable_attention import DeformableAttention
 from .losses.contrastive_loss import QueryTextContrastiveLoss
@@ -17,12 +18,14 @@ from .tta import OneFormerTTA
 __all__ = [
     'DeformableAttention',
     'DiNAT',
+    'EoMTHead',
     'OneFormer',
     'OneFormerCriterion',
     'OneFormerFusionHead',
     'OneFormerHead',
     'OneFormerPixelDecoder',
     'OneFormerTTA',
+    'PlainViT',
     'QueryInit',
     'QueryMatcher',
     'QueryTextContrastiveLoss',

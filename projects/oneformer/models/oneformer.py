@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet.models.detectors.base import BaseDetector
 from mmdet.registry import MODELS
@@ -14,7 +15,6 @@ from ..tasks import RESULT_FIELDS, TASKS, read_tasks
 from ..weights.fitting import load_hook
 from .layers.lean import use_lean_layers
 from .losses.non_finite import NonFiniteError, NonFiniteGuard
-from .oneformer_head import PixelFeatures, mask_logits
 
 
 @MODELS.register_module()
@@ -208,14 +208,14 @@ class OneFormer(BaseDetector):
                 self.warn_if_untrained(task)
             rows = [i for i, own in enumerate(asked) if own == tasks]
             self.segment(
-                select_images(pixels, rows),
+                pixels.select(rows),
                 [batch_data_samples[i] for i in rows],
                 tasks,
                 rescale=rescale,
             )
         return batch_data_samples
 
-    def pixel_features(self, batch_inputs: Tensor) -> PixelFeatures:
+    def pixel_features(self, batch_inputs: Tensor) -> Any:
         """Return what all tasks share of normalised images, (B, 3, H, W)."""
         return self.panoptic_head.pixel_features(
             self.extract_feat(batch_inputs)
@@ -223,7 +223,7 @@ class OneFormer(BaseDetector):
 
     def segment(
         self,
-        pixels: PixelFeatures,
+        pixels: Any,
         samples: SampleList,
         tokens: Sequence[str],
         results: Sequence[str] | None = None,
@@ -232,7 +232,7 @@ class OneFormer(BaseDetector):
         """Decode, and write results into the samples.
 
         Args:
-            pixels (PixelFeatures): Of B images.
+            pixels: Of B images, from :meth:`pixel_features`.
             samples (SampleList): Theirs, B.
             tokens (Sequence[str]): Tasks of the tokens to decode with.
             results (Sequence[str], optional): Tasks whose results to make
@@ -242,20 +242,15 @@ class OneFormer(BaseDetector):
         output = self.panoptic_head.decode(
             pixels, [token for token in tokens for _ in samples]
         )
-        shape = (len(tokens), len(samples))
-        cls_scores = output.cls_scores[-1].unflatten(0, shape)
-        mask_embeds = output.mask_embeds[-1].unflatten(0, shape)
-        for token, scores, embeds in zip(
-            tokens, cls_scores, mask_embeds, strict=True
+        for token, prediction in zip(
+            tokens, output.by_task(len(tokens)), strict=True
         ):
-            # The masks of one token at a time: they are large.
-            mask_preds = mask_logits(embeds, pixels.mask_features)
-            for sample, *prediction in zip(
-                samples, scores, mask_preds, strict=True
+            for sample, scores, masks in zip(
+                samples, *prediction, strict=True
             ):
                 for task in results or [token]:
                     result = self.panoptic_fusion_head(
-                        task, *prediction, sample.metainfo, rescale
+                        task, scores, masks, sample.metainfo, rescale
                     )
                     setattr(sample, RESULT_FIELDS[task], result)
 
@@ -294,15 +289,3 @@ class OneFormer(BaseDetector):
         if 'task' in sample:
             return read_tasks(sample.task)
         return read_tasks(sample.get('tasks', self.tasks))
-
-
-def select_images(pixels: PixelFeatures, rows: list[int]) -> PixelFeatures:
-    """Return the features of some images of a batch."""
-    if len(rows) == len(pixels.mask_features):
-        return pixels
-    return PixelFeatures(
-        pixels.mask_features[rows],
-        [memory[rows] for memory in pixels.memories],
-        pixels.positions,
-        [masks[rows] for masks in pixels.level_masks],
-    )

@@ -1,22 +1,17 @@
 """The OneFormer head: task token, queries, decoder, predictions, losses."""
 
-import types
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from mmdet.models.layers import Mask2FormerTransformerDecoder
 from mmdet.registry import MODELS
-from mmdet.structures import SampleList
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers import recompute
-from .layers.attention import fold_tasks, unfold_tasks, use_shared_attention
+from .layers.attention import use_shared_attention
 from .layers.positions import sine_positions
-from .losses.non_finite import finite_everywhere, name_predictions
-from .losses.target import make_target
+from .query_head import HeadOutput, QueryHead, mask_logits
 
 
 class PixelFeatures(NamedTuple):
@@ -30,36 +25,20 @@ class PixelFeatures(NamedTuple):
     positions: list[Tensor]  # (1, H_l * W_l, C)
     level_masks: list[Tensor]  # mask features in that size, (B, C, H_l, W_l)
 
-
-class HeadOutput(NamedTuple):
-    """Predictions before the first decoder layer, then after each layer.
-
-    A mask is the product of an embedding with the mask features; see
-    :func:`mask_logits`.
-    """
-
-    cls_scores: list[Tensor]  # (B, Q, K + 1), the last class is "no object"
-    mask_embeds: list[Tensor]  # (B, Q, C)
-    queries: Tensor  # before the first decoder layer, (B, Q, C)
-
-
-def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
-    """Return mask logits, the products of embeddings and features.
-
-    Args:
-        mask_embeds (Tensor): (T * B, Q, C), first task of all images first.
-        mask_features (Tensor): (B, C, H, W).
-
-    Returns:
-        Tensor: (T * B, Q, H, W).
-    """
-    embeds = fold_tasks(mask_embeds, mask_features.shape[0])  # (B, T * Q, C)
-    logits = torch.einsum('bqc,bchw->bqhw', embeds, mask_features)
-    return unfold_tasks(logits, mask_embeds.shape[0])
+    def select(self, rows: list[int]) -> 'PixelFeatures':
+        """Return the features of some images of the batch."""
+        if len(rows) == len(self.mask_features):
+            return self
+        return PixelFeatures(
+            self.mask_features[rows],
+            [memory[rows] for memory in self.memories],
+            self.positions,
+            [masks[rows] for masks in self.level_masks],
+        )
 
 
 @MODELS.register_module()
-class OneFormerHead(BaseModule):
+class OneFormerHead(QueryHead):
     """Predict ``num_queries`` masks and classes for the task asked.
 
     The last three arguments belong to training; without them (``None``) the
@@ -103,8 +82,7 @@ class OneFormerHead(BaseModule):
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        self.num_classes = num_classes
+        super().__init__(num_classes, init_cfg=init_cfg)
         self.with_cp = with_cp
         width = feat_channels
         self.pixel_decoder = MODELS.build(
@@ -131,10 +109,9 @@ class OneFormerHead(BaseModule):
             nn.Linear(width, width),
         )
 
-        self.criterion = self.text_mapper = self.contrastive_loss = None
         if criterion and text_mapper and contrastive_loss:
-            self._build_training_parts(
-                criterion, text_mapper, contrastive_loss
+            self.build_training_parts(
+                criterion, text_mapper, contrastive_loss, num_queries, width
             )
         elif criterion or text_mapper or contrastive_loss:
             raise ValueError(
@@ -142,30 +119,6 @@ class OneFormerHead(BaseModule):
                 'together for training: give all three in train_cfg, or set '
                 'train_cfg=None for an inference model.'
             )
-        self._register_load_state_dict_pre_hook(self._drop_training_entries)
-
-    def _build_training_parts(
-        self, criterion: dict, text_mapper: dict, contrastive_loss: dict
-    ) -> None:
-        num_queries, width = self.query_embed.weight.shape
-        self.criterion = MODELS.build(
-            dict(criterion, num_classes=self.num_classes)
-        )
-        self.text_mapper = MODELS.build(
-            dict(text_mapper, num_queries=num_queries, embed_dims=width)
-        )
-        self.contrastive_loss = MODELS.build(contrastive_loss)
-
-    def compile_parts(self, **options) -> None:
-        """Compile all that neither reads texts nor matches on the host.
-
-        Args:
-            **options: Of ``torch.compile``.
-        """
-        for name in ('pixel_features', 'decode_ids'):
-            function = torch.compile(getattr(type(self), name), **options)
-            # Bound, so that a copy of the model calls it with itself.
-            setattr(self, name, types.MethodType(function, self))
 
     def init_weights(self) -> None:
         """Initialise as the reference does."""
@@ -173,29 +126,6 @@ class OneFormerHead(BaseModule):
         for param in self.decoder.parameters():
             if param.dim() > 1:
                 nn.init.xavier_uniform_(param)
-
-    def forward(
-        self, feats: Sequence[Tensor], tasks: Sequence[str]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return class and mask logits of every prediction.
-
-        Args:
-            feats (Sequence[Tensor]): Backbone features at strides 4 to 32,
-                each (B, C_i, H_i, W_i).
-            tasks (Sequence[str]): The task of each image.
-
-        Returns:
-            tuple[list[Tensor], list[Tensor]]: Class logits (B, Q, K + 1) and
-            mask logits (B, Q, H/4, W/4), before the first decoder layer and
-            after each.
-        """
-        pixels = self.pixel_features(feats)
-        output = self.decode(pixels, tasks)
-        mask_preds = [
-            mask_logits(embeds, pixels.mask_features)
-            for embeds in output.mask_embeds
-        ]
-        return output.cls_scores, mask_preds
 
     def pixel_features(self, feats: Sequence[Tensor]) -> PixelFeatures:
         """Run the pixel decoder; nothing of it depends on the task.
@@ -240,18 +170,11 @@ class OneFormerHead(BaseModule):
     def decode(
         self, pixels: PixelFeatures, tasks: Sequence[str]
     ) -> HeadOutput:
-        """Predict for the task that each image is asked.
+        """Predict before and after each layer; see :meth:`QueryHead.decode`.
 
         Several tasks of all images share what depends on the images alone:
-        keys, values and masks are not repeated for them.
-
-        Args:
-            pixels (PixelFeatures): Of B images.
-            tasks (Sequence[str]): The task of each image; of several tasks
-                the first of all images first, T * B altogether.
-
-        Returns:
-            HeadOutput: With T * B in place of B.
+        keys, values and masks are not repeated for them. The queries of the
+        output are those before the first layer.
         """
         return self.decode_ids(pixels, self.task_token.ids_of(tasks))
 
@@ -290,7 +213,10 @@ class OneFormerHead(BaseModule):
             )
         scores, embeds = self.classify_and_embed(x)
         return HeadOutput(
-            cls_scores + [scores], mask_embeds + [embeds], queries
+            cls_scores + [scores],
+            mask_embeds + [embeds],
+            pixels.mask_features,
+            queries,
         )
 
     def classify_and_embed(self, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -313,70 +239,3 @@ class OneFormerHead(BaseModule):
         logits = mask_logits(mask_embeds.detach(), features).flatten(2)
         blocked = logits < 0  # probability below 0.5, (B, Q, h * w)
         return blocked & ~blocked.all(-1, keepdim=True)
-
-    def loss(
-        self, feats: Sequence[Tensor], batch_data_samples: SampleList
-    ) -> dict[str, Tensor]:
-        """Return the losses of a batch.
-
-        Args:
-            feats (Sequence[Tensor]): Backbone features at strides 4 to 32.
-            batch_data_samples (SampleList): Per image ``task``, ``texts``,
-                ``filler_text`` and ``gt_instances`` with ``labels`` and
-                ``masks``.
-
-        Returns:
-            dict[str, Tensor]: Scalars, already weighted.
-
-        Raises:
-            RuntimeError: If the model was built for inference.
-            KeyError: If a sample lacks what the training transforms add.
-            NonFiniteError: If the batch of any process is not finite.
-        """
-        if self.criterion is None:
-            raise RuntimeError(
-                'This model was built for inference, without the text branch: '
-                'set model.train_cfg to train it.'
-            )
-        for sample in batch_data_samples:
-            for key in ('task', 'texts', 'filler_text'):
-                if key not in sample:
-                    raise KeyError(
-                        f'Training needs {key!r} in every sample: add '
-                        'SampleTask, TaskTargets and TaskTexts to the train '
-                        f'pipeline and {key!r} to meta_keys of PackDetInputs.'
-                    )
-        pixels = self.pixel_features(feats)
-        output = self.decode(
-            pixels, [sample.task for sample in batch_data_samples]
-        )
-        targets = [
-            make_target(sample, self.num_classes, pixels.mask_features.device)
-            for sample in batch_data_samples
-        ]
-        texts = self.text_mapper(
-            [sample.texts for sample in batch_data_samples],
-            [sample.filler_text for sample in batch_data_samples],
-        )
-        predictions = (
-            output.cls_scores,
-            output.mask_embeds,
-            pixels.mask_features,
-        )
-        with finite_everywhere(
-            dict(name_predictions(*predictions), texts=texts)
-        ):
-            losses = self.criterion(*predictions, targets)
-        losses['loss_contrastive'] = self.contrastive_loss(
-            output.queries, texts
-        )
-        return losses
-
-    def _drop_training_entries(
-        self, state_dict: dict, prefix: str, *args
-    ) -> None:
-        if self.text_mapper is not None:
-            return
-        training = (f'{prefix}text_mapper.', f'{prefix}contrastive_loss.')
-        for key in [key for key in state_dict if key.startswith(training)]:
-            del state_dict[key]

@@ -169,7 +169,7 @@ def _text(settings: Settings, name: str, facts: CardFacts) -> str:
             '',
             f"model = OneFormerInferencer.from_pretrained('{name}')",
             "for result in model('image.jpg', tasks='panoptic'):",
-            '    print(result)',
+            "    result.save('out')",
             '```',
             '',
             'The folder is data: `config.json` describes the model, '

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ..errors import InputError
@@ -37,14 +38,19 @@ BACKBONES = {
 }
 
 
-def recognise(weights: Mapping[str, Tensor], file_name: str) -> Config:
-    """Return the config that some weights were published with.
+def recognise(
+    weights: Mapping[str, Tensor],
+    file_name: str,
+    classes: Sequence[str] | None = None,
+) -> Config:
+    """Return the config that some weights were published with, and log it.
 
     Args:
         weights (Mapping[str, Tensor]): In any known layout; the values are
             not read.
         file_name (str): Of the checkpoint, for messages, and to decide
             between configs that fit equally well.
+        classes (Sequence[str], optional): Names, if the file gives them.
 
     Raises:
         InputError: If no config fits, or several that give other results.
@@ -57,7 +63,7 @@ def recognise(weights: Mapping[str, Tensor], file_name: str) -> Config:
     fitting = [
         path
         for path in _candidates(entries)
-        if _fits(_load(str(path)), entries)
+        if _fits(_load(str(path)), entries, classes)
     ]
     if not fitting:
         raise InputError(
@@ -77,6 +83,11 @@ def recognise(weights: Mapping[str, Tensor], file_name: str) -> Config:
             f"config='{chosen[0].stem}'), or give the file its published "
             'name.'
         )
+    print_log(
+        f'{file_name} holds {describe_weights(entries)}: it is read with the '
+        f'config {chosen[0].stem}.',
+        logger='current',
+    )
     return _load(str(chosen[0]))
 
 
@@ -103,8 +114,14 @@ def _candidates(entries: Mapping[str, Tensor]) -> list[Path]:
     )
 
 
-def _fits(config: Config, entries: Mapping[str, Tensor]) -> bool:
+def _fits(
+    config: Config,
+    entries: Mapping[str, Tensor],
+    classes: Sequence[str] | None,
+) -> bool:
     model = config.model
+    if classes and not _same_names(classes, model.metainfo['classes']):
+        return False
     if len(entries.get(QUERIES, ())) != model.panoptic_head.num_queries:
         return False
     kernel = entries.get('backbone.levels.0.blocks.0.attn.rpb')
@@ -123,6 +140,10 @@ def _load(path: str) -> Config:
     return Config.fromfile(path)
 
 
+def _same_names(names: Sequence[str], others: Sequence[str]) -> bool:
+    return [n.strip() for n in names] == [n.strip() for n in others]
+
+
 def published_settings(classes: Sequence[str]) -> dict[str, Any]:
     """Return what the paper sets for a data set, if it knows the classes.
 
@@ -139,8 +160,7 @@ def published_settings(classes: Sequence[str]) -> dict[str, Any]:
     if data_set is None:
         return {}
     config = _load(config_path(f'_base_/datasets/{data_set}_panoptic.py'))
-    known = [name.strip() for name in config.metainfo['classes']]
-    if known != [name.strip() for name in classes]:
+    if not _same_names(classes, config.metainfo['classes']):
         return {}
     things = {name.strip() for name in config.metainfo['thing_classes']}
     return dict(

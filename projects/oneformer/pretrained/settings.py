@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmdet.models.detectors.base import BaseDetector
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.registry import TRANSFORMS as MMDET_TRANSFORMS
 from mmengine.config import Config, ConfigDict
@@ -193,10 +194,10 @@ def read_settings(text: str, name: str) -> Settings:
     pipeline = _part(content, 'test_pipeline', list, name)
     for key, part in (('model', model), ('test_pipeline', pipeline)):
         check_values(part, f'{name}: {key}')
-    if model.get('type') not in ('OneFormer', 'mmdet.OneFormer'):
+    if not _is_detector(model.get('type')):
         raise InputError(
-            f'{name}: model is of type {model.get("type")!r}, expected '
-            'OneFormer.'
+            f'{name}: model is of type {model.get("type")!r}, expected a '
+            'whole model of this package, such as OneFormer.'
         )
     steps = [s.get('type') if isinstance(s, dict) else None for s in pipeline]
     if None in steps or not steps:
@@ -313,6 +314,12 @@ def _refused(place: str, value: object, expected: Sequence[str]) -> InputError:
             else '.'
         )
     )
+
+
+def _is_detector(name: object) -> bool:
+    last = str(name).rpartition('.')[-1]
+    found = MODELS.module_dict.get(last)
+    return last in own_types() and issubclass(found, BaseDetector)
 
 
 def own_types() -> Iterator[str]:

@@ -113,4 +113,6 @@ def _from_file(name: str) -> Pretrained:
     else:
         content = read_checkpoint(name)
     weights = content.get('state_dict', content)
-    return Pretrained(recognise(weights, Path(name).name), name)
+    metadata = getattr(weights, '_metadata', {}).get('', {})
+    config = recognise(weights, Path(name).name, metadata.get('classes'))
+    return Pretrained(config, name)

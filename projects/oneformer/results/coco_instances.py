@@ -1,13 +1,13 @@
 """COCO's format of instances."""
 
 from .coco_panoptic import coco_categories, coco_image
-from .segmentation_result import SegmentationResult
+from .task_results import TaskResults
 
 
 def to_coco_instances(
-    result: SegmentationResult, image_id: int, file_name: str | None
+    result: TaskResults, image_id: int, file_name: str | None
 ) -> dict:
-    """See :meth:`SegmentationResult.to_coco_instances`."""
+    """See :meth:`.SegmentationResult.to_coco_instances`."""
     annotations = []
     for number, segment in enumerate(result.segments_of('instance'), 1):
         annotation = dict(

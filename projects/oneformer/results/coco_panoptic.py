@@ -4,13 +4,14 @@ import numpy as np
 
 from ..drawing import class_colors
 from ..segment_ids import decode_ids, encode_ids
-from .segmentation_result import SegmentationResult, segments_of_map
+from .segment import segments_of_map
+from .task_results import TaskResults
 
 
 def to_coco_panoptic(
-    result: SegmentationResult, image_id: int, file_name: str | None
+    result: TaskResults, image_id: int, file_name: str | None
 ) -> tuple[dict, np.ndarray]:
-    """See :meth:`SegmentationResult.to_coco_panoptic`."""
+    """See :meth:`.SegmentationResult.to_coco_panoptic`."""
     segments = result.segments_of('panoptic')
     assert result.panoptic is not None
     image = coco_image(result, image_id, file_name)
@@ -42,7 +43,7 @@ def to_coco_panoptic(
 
 
 def coco_image(
-    result: SegmentationResult, image_id: int, file_name: str | None
+    result: TaskResults, image_id: int, file_name: str | None
 ) -> dict:
     """Return the entry of an image in a COCO file."""
     return dict(
@@ -53,7 +54,7 @@ def coco_image(
     )
 
 
-def coco_categories(result: SegmentationResult) -> list[dict]:
+def coco_categories(result: TaskResults) -> list[dict]:
     """Return the categories of a COCO file, in label order."""
     colors = class_colors(len(result.classes), result.palette).tolist()
     return [
@@ -69,8 +70,8 @@ def coco_categories(result: SegmentationResult) -> list[dict]:
 
 def from_coco_panoptic(
     content: dict, png: np.ndarray, image_id: int | None
-) -> SegmentationResult:
-    """See :meth:`SegmentationResult.from_coco_panoptic`."""
+) -> dict:
+    """Return the fields of a result; see the method of the same name."""
     found = [
         annotation
         for annotation in content['annotations']
@@ -98,7 +99,7 @@ def from_coco_panoptic(
         )
     names = {own['id']: own['file_name'] for own in content['images']}
     height, width = ids.shape
-    return SegmentationResult(
+    return dict(
         height=height,
         width=width,
         classes=classes,

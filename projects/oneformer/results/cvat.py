@@ -1,27 +1,23 @@
 """Shapes of CVAT's auto-annotation functions."""
 
-from .segmentation_result import SegmentationResult
+from collections.abc import Collection
+
+from .task_results import TaskResults
 
 
 def to_cvat(
-    result: SegmentationResult,
+    result: TaskResults,
     task: str | None,
-    classes: list[str] | None,
+    classes: Collection[str] | None,
     polygons: bool,
+    score_thr: float,
 ) -> list:
-    """See :meth:`SegmentationResult.to_cvat`."""
+    """See :meth:`.SegmentationResult.to_cvat`."""
     from cvat_sdk import auto_annotation
     from cvat_sdk.masks import encode_mask
 
-    if unknown := set(classes or ()) - set(result.classes):
-        raise ValueError(
-            f'Unknown classes {sorted(unknown)}: the model has '
-            f'{list(result.classes)}.'
-        )
     shapes = []
-    for segment in result.segments_of(task):
-        if classes is not None and segment.name not in classes:
-            continue
+    for segment in result.segments_of(task, classes, score_thr):
         if polygons:
             shapes += [
                 auto_annotation.polygon(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .segment import Segment
-from .segmentation_result import SegmentationResult
+from .task_results import TaskResults
 
 
 def mask_targets(classes: tuple[str, ...]) -> dict[int, str]:
@@ -15,8 +15,8 @@ def mask_targets(classes: tuple[str, ...]) -> dict[int, str]:
     return dict(enumerate(classes, 1))
 
 
-def to_fiftyone(result: SegmentationResult) -> dict:
-    """See :meth:`SegmentationResult.to_fiftyone`."""
+def to_fiftyone(result: TaskResults) -> dict:
+    """See :meth:`.SegmentationResult.to_fiftyone`."""
     from fiftyone import Detections, Segmentation
 
     labels: dict = {}
@@ -36,7 +36,7 @@ def to_fiftyone(result: SegmentationResult) -> dict:
     return labels
 
 
-def _detection(segment: Segment, result: SegmentationResult):
+def _detection(segment: Segment, result: TaskResults):
     from fiftyone import Detection
 
     left, top, width, height = segment.bbox

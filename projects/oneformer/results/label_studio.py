@@ -1,34 +1,36 @@
 """Predictions that Label Studio imports."""
 
 import base64
+from collections.abc import Collection
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 
 from .segment import Segment
-from .segmentation_result import SegmentationResult
+from .task_results import TaskResults
 
 KINDS = ('brush', 'bitmask', 'polygon')
 
 
 def to_label_studio(
-    result: SegmentationResult,
+    result: TaskResults,
     task: str | None,
     kind: str,
+    classes: Collection[str] | None,
     image_url: str | None,
     from_name: str,
     to_name: str,
     model_version: str,
 ) -> dict:
-    """See :meth:`SegmentationResult.to_label_studio`."""
+    """See :meth:`.SegmentationResult.to_label_studio`."""
     if kind not in KINDS:
         raise ValueError(
             f'Unknown kind {kind!r} of labels: expected one of '
             f'{", ".join(KINDS)}.'
         )
     regions = []
-    segments = result.segments_of(task)
+    segments = result.segments_of(task, classes)
     for segment in segments:
         for value in _values(segment, kind, result.size):
             region = dict(

@@ -7,17 +7,17 @@ from PIL import Image
 
 from ..drawing import Region, add_legend, class_colors, draw_regions, tint
 from .segment import Segment
-from .segmentation_result import SegmentationResult
+from .task_results import TaskResults
 
 
 def plot(
-    result: SegmentationResult,
+    result: TaskResults,
     task: str | None,
     image: np.ndarray | None,
     opacity: float,
     legend: bool,
 ) -> Image.Image:
-    """Draw a result; see :meth:`SegmentationResult.plot`."""
+    """Draw a result; see :meth:`.SegmentationResult.plot`."""
     task = result.choose_task(task)
     image = result.image if image is None else image
     if image is None:
@@ -50,7 +50,7 @@ def plot(
 
 
 def color_segments(
-    result: SegmentationResult, task: str
+    result: TaskResults, task: str
 ) -> list[tuple[Segment, np.ndarray]]:
     """Return the segments of a task, the last on top, with RGB colours.
 

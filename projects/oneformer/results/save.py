@@ -6,13 +6,11 @@ import numpy as np
 
 from ..file_writing import write_json, write_png
 from ..segment_ids import encode_ids
-from .segmentation_result import SegmentationResult
+from .task_results import TaskResults
 
 
-def save(
-    result: SegmentationResult, folder: Path, name: str | None
-) -> list[Path]:
-    """Write a result; see :meth:`SegmentationResult.save`."""
+def save(result: TaskResults, folder: Path, name: str | None) -> list[Path]:
+    """Write a result; see :meth:`.SegmentationResult.save`."""
     name = name or result.stem
     if name is None:
         raise ValueError(
@@ -33,7 +31,7 @@ def save(
     return [folder / file for file in (f'{name}.json', *images)]
 
 
-def to_record(result: SegmentationResult) -> dict:
+def to_record(result: TaskResults) -> dict:
     """Return a result in plain types: the JSON that :func:`save` writes."""
     content = dict(
         file=result.image_name,

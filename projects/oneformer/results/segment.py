@@ -136,3 +136,52 @@ def encode_mask(mask: np.ndarray) -> dict:
     """Return a mask, bool (H, W), as COCO run lengths."""
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return dict(size=list(mask.shape), counts=rle['counts'].decode())
+
+
+def segments_of_map(
+    ids: np.ndarray,
+    known: dict[int, tuple[int, float | None]],
+    classes: tuple[str, ...],
+    thing_classes: tuple[str, ...],
+) -> list[Segment]:
+    """Return the segments that an id map shows, in the order of their ids.
+
+    Args:
+        ids (np.ndarray): Ids of segments, from 1, and 0 for void, int32
+            (H, W).
+        known (dict[int, tuple[int, float | None]]): Label and score by id.
+        classes (tuple[str, ...]): Names, by label.
+        thing_classes (tuple[str, ...]): Names of the things.
+    """
+    segments = []
+    for id, (area, box) in _measure(ids).items():
+        label, score = known[id]
+        name = classes[label]
+        segments.append(
+            Segment(
+                id, label, name, name in thing_classes, score, area, box, ids
+            )
+        )
+    return segments
+
+
+def _measure(
+    ids: np.ndarray,
+) -> dict[int, tuple[int, tuple[int, int, int, int]]]:
+    """Return area and box of each id above 0, by rising id."""
+    areas = np.bincount(ids.ravel())
+    found = np.flatnonzero(areas)
+    measures = {}
+    for id in found[found > 0].tolist():
+        mask = ids == id
+        columns = np.flatnonzero(mask.any(0))
+        rows = np.flatnonzero(mask.any(1))
+        left, top = int(columns[0]), int(rows[0])
+        box = (
+            left,
+            top,
+            int(columns[-1]) + 1 - left,
+            int(rows[-1]) + 1 - top,
+        )
+        measures[id] = (int(areas[id]), box)
+    return measures

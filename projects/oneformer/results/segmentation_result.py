@@ -1,7 +1,6 @@
-"""The result of an image in all tasks that were asked for."""
+"""The result of an image, with drawings, files and conversions."""
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Collection
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -10,172 +9,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..tasks import check_task, ignore_index
-from .segment import Segment
+from . import (
+    coco_instances,
+    coco_panoptic,
+    cvat,
+    fiftyone,
+    label_studio,
+    plot,
+    save,
+    supervision,
+)
+from .task_results import TaskResults
 
 if TYPE_CHECKING:
-    import supervision
+    from supervision import Detections
 
 
-@dataclass(frozen=True, eq=False)
-class SegmentationResult:
-    """What a model found in one image; a task not asked for is None.
+class SegmentationResult(TaskResults):
+    """What a model found in one image, and ways to show and convert it.
 
-    Attributes:
-        height (int): Of the image and of all maps and masks.
-        width (int): Of the image and of all maps and masks.
-        classes (tuple[str, ...]): Names of the classes, by label.
-        thing_classes (tuple[str, ...]): Those of them that are countable.
-        palette (tuple[tuple[int, int, int], ...]): RGB colour of each class,
-            0 to 255; may be empty.
-        category_ids (tuple[int, ...] | None): Ids of the classes in the data
-            set, by label; None if they are the labels themselves.
-        image_name (str | None): Path or address that the image was read
-            from, if it was. A frame of a video is named as if it were a file
-            beside it: ``clip_000012.png`` for the frame 12, from 0, of
-            ``clip.mp4``.
-        image (np.ndarray | None): The image, RGB uint8 (H, W, 3), for
-            :meth:`plot`.
-        panoptic (np.ndarray | None): Ids of segments, int32 (H, W), from 1;
-            0 is void.
-        segments (list[Segment] | None): Segments of ``panoptic``.
-        semantic (np.ndarray | None): Labels, (H, W), uint8, or uint16 of more
-            than 255 classes. The largest value of the type stands for no
-            class.
-        instances (list[Segment] | None): By falling score; masks may
-            overlap.
-        hidden (tuple[Segment, ...]): Instances of too low a score to be
-            among ``instances``, by falling score; see :meth:`filter`.
+    Its fields, tasks and segments are those of :class:`TaskResults`.
 
-    Raises:
-        ValueError: If a map is of another size, or there is not one category
-            id for each class.
+    A package that a conversion needs is imported by the conversion.
     """
-
-    height: int
-    width: int
-    classes: tuple[str, ...]
-    thing_classes: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...] = ()
-    category_ids: tuple[int, ...] | None = None
-    image_name: str | None = None
-    image: np.ndarray | None = field(default=None, repr=False)
-    panoptic: np.ndarray | None = field(default=None, repr=False)
-    segments: list[Segment] | None = None
-    semantic: np.ndarray | None = field(default=None, repr=False)
-    instances: list[Segment] | None = None
-    hidden: tuple[Segment, ...] = field(default=(), repr=False)
-
-    def __post_init__(self) -> None:
-        for name in ('panoptic', 'semantic', 'image'):
-            array = getattr(self, name)
-            if array is not None and array.shape[:2] != self.size:
-                raise ValueError(
-                    f'Expected {name} of {self.size} (height, width), got '
-                    f'{array.shape[:2]}.'
-                )
-        ids = self.category_ids
-        if ids is not None and len(set(ids)) != len(self.classes):
-            raise ValueError(
-                f'Expected {len(self.classes)} category_ids, one for each '
-                f'class and all different, got {list(ids)}.'
-            )
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.height, self.width
-
-    @property
-    def stem(self) -> str | None:
-        """Name of the image without folder and ending, None if it has none."""
-        if self.image_name is None:
-            return None
-        return Path(self.image_name.partition('?')[0]).stem
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Tasks that have a result."""
-        results = dict(
-            panoptic=self.panoptic,
-            instance=self.instances,
-            semantic=self.semantic,
-        )
-        return tuple(t for t, found in results.items() if found is not None)
-
-    def choose_task(self, task: str | None = None) -> str:
-        """Return a task that has a result, by default the first of them.
-
-        Raises:
-            ValueError: If the task is unknown or has no result.
-        """
-        tasks = self.tasks
-        if task is None and tasks:
-            return tasks[0]
-        if task is None or check_task(task) not in tasks:
-            raise ValueError(
-                f'This result is of {", ".join(tasks) or "no task"}, not of '
-                f'{task or "any"}: ask the model for it, as in '
-                "inferencer(image, tasks=['panoptic', 'semantic'])."
-            )
-        return task
-
-    def segments_of(self, task: str | None = None) -> list[Segment]:
-        """Return the segments of a task.
-
-        Args:
-            task (str, optional): 'panoptic' and 'instance' give ``segments``
-                and ``instances``; 'semantic' gives one segment for each
-                class in the image, without a score. By default the first of
-                ``tasks``.
-
-        Raises:
-            ValueError: If the task is unknown or has no result.
-        """
-        task = self.choose_task(task)
-        if task == 'panoptic':
-            return self.segments or []
-        if task == 'instance':
-            return self.instances or []
-        return self._semantic_segments
-
-    @cached_property
-    def _semantic_segments(self) -> list[Segment]:
-        assert self.semantic is not None
-        # Labels from 0 as ids from 1.
-        ids = self.semantic.astype(np.int32) + 1
-        ids[self.semantic == ignore_index(len(self.classes))] = 0
-        return segments_of_map(
-            ids,
-            {label + 1: (label, None) for label in range(len(self.classes))},
-            self.classes,
-            self.thing_classes,
-        )
-
-    def category_id(self, label: int) -> int:
-        """Return the id that the data set has for a class."""
-        return label if self.category_ids is None else self.category_ids[label]
-
-    def filter(self, score_thr: float) -> 'SegmentationResult':
-        """Return this result with the instances of at least a score.
-
-        It may be lower than before: instances that a threshold left out stay
-        with the result. Panoptic and semantic results do not change.
-
-        Args:
-            score_thr (float): 0 to 1; 0 shows all instances.
-        """
-        if self.instances is None:
-            return self
-        found = [*self.instances, *self.hidden]
-        shown = [s for s in found if s.score is None or s.score >= score_thr]
-        return replace(
-            self,
-            instances=shown,
-            hidden=tuple(s for s in found if s not in shown),
-        )
-
-    # -------------------------------------------------- drawings and files
 
     def plot(
         self,
@@ -200,9 +56,7 @@ class SegmentationResult:
             ValueError: If the task has no result, there is no image, or it
                 is of another size.
         """
-        from .plot import plot
-
-        return plot(self, task, image, opacity, legend)
+        return plot.plot(self, task, image, opacity, legend)
 
     def _repr_png_(self) -> bytes | None:
         """Return what notebooks show; None without an image."""
@@ -235,11 +89,7 @@ class SegmentationResult:
         Raises:
             ValueError: If the image has no name, and none is given.
         """
-        from .save import save
-
-        return save(self, Path(folder), name)
-
-    # ---------------------------------------------------------- other tools
+        return save.save(self, Path(folder), name)
 
     def to_polygons(
         self, task: str | None = None, tolerance: float = 0.0
@@ -282,9 +132,7 @@ class SegmentationResult:
             names: ids as colours, RGB uint8 (H, W, 3). Segments have a
             ``score`` besides COCO's keys.
         """
-        from .coco_panoptic import to_coco_panoptic
-
-        return to_coco_panoptic(self, image_id, file_name)
+        return coco_panoptic.to_coco_panoptic(self, image_id, file_name)
 
     @classmethod
     def from_coco_panoptic(
@@ -302,9 +150,7 @@ class SegmentationResult:
             ValueError: If the image is not in the JSON, or the PNG has an id
                 that the JSON lacks.
         """
-        from .coco_panoptic import from_coco_panoptic
-
-        return from_coco_panoptic(content, png, image_id)
+        return cls(**coco_panoptic.from_coco_panoptic(content, png, image_id))
 
     def to_coco_instances(
         self, image_id: int = 1, file_name: str | None = None
@@ -321,13 +167,9 @@ class SegmentationResult:
             ``categories``, as pycocotools reads it. Its ``annotations`` are
             what ``loadRes`` reads.
         """
-        from .coco_instances import to_coco_instances
+        return coco_instances.to_coco_instances(self, image_id, file_name)
 
-        return to_coco_instances(self, image_id, file_name)
-
-    def to_supervision(
-        self, task: str | None = None
-    ) -> 'supervision.Detections':
+    def to_supervision(self, task: str | None = None) -> 'Detections':
         """Return the segments of a task for supervision.
 
         Args:
@@ -338,14 +180,13 @@ class SegmentationResult:
             and ``category_id``. Without scores (semantic), ``confidence`` is
             None.
         """
-        from .supervision import to_supervision
-
-        return to_supervision(self, task)
+        return supervision.to_supervision(self, task)
 
     def to_label_studio(
         self,
         task: str | None = None,
         kind: str = 'brush',
+        classes: Collection[str] | None = None,
         image_url: str | None = None,
         from_name: str = 'label',
         to_name: str = 'image',
@@ -359,6 +200,7 @@ class SegmentationResult:
                 label-studio-sdk packs the masks), 'bitmask'
                 (``BitmaskLabels``, PNG) or 'polygon' (``PolygonLabels``,
                 without holes).
+            classes (Collection[str], optional): Leave out all others.
             image_url (str, optional): Address under which Label Studio finds
                 the image; by default ``image_name``.
             from_name (str): Name of the control tag.
@@ -368,10 +210,15 @@ class SegmentationResult:
         Returns:
             dict: A task to import, with ``data`` and ``predictions``.
         """
-        from .label_studio import to_label_studio
-
-        return to_label_studio(
-            self, task, kind, image_url, from_name, to_name, model_version
+        return label_studio.to_label_studio(
+            self,
+            task,
+            kind,
+            classes,
+            image_url,
+            from_name,
+            to_name,
+            model_version,
         )
 
     def to_fiftyone(self) -> dict:
@@ -385,22 +232,22 @@ class SegmentationResult:
             stuff, as FiftyOne has no label for panoptic results. Those of
             the tasks that have a result.
         """
-        from .fiftyone import to_fiftyone
-
-        return to_fiftyone(self)
+        return fiftyone.to_fiftyone(self)
 
     def to_cvat(
         self,
         task: str | None = None,
-        classes: list[str] | None = None,
+        classes: Collection[str] | None = None,
         polygons: bool = False,
+        score_thr: float = 0.0,
     ) -> list:
         """Return the segments of a task as shapes of CVAT.
 
         Args:
             task (str, optional): By default the first of ``tasks``.
-            classes (list[str], optional): Leave out all others.
+            classes (Collection[str], optional): Leave out all others.
             polygons (bool): Polygons, without holes, in place of masks.
+            score_thr (float): Leave out segments of a lower score.
 
         Returns:
             list: Shapes of ``cvat_sdk.auto_annotation``, whose ``label_id``
@@ -409,15 +256,16 @@ class SegmentationResult:
         Raises:
             ValueError: If one of ``classes`` is unknown.
         """
-        from .cvat import to_cvat
+        return cvat.to_cvat(self, task, classes, polygons, score_thr)
 
-        return to_cvat(self, task, classes, polygons)
-
-    def to_transformers(self, task: str | None = None) -> list[dict]:
+    def to_transformers(
+        self, task: str | None = None, score_thr: float = 0.0
+    ) -> list[dict]:
         """Return what the pipeline image-segmentation of transformers does.
 
         Args:
             task (str, optional): By default the first of ``tasks``.
+            score_thr (float): Leave out segments of a lower score.
 
         Returns:
             list[dict]: Of each segment ``score`` (None in semantic results),
@@ -430,54 +278,5 @@ class SegmentationResult:
                 label=segment.name,
                 mask=Image.fromarray(segment.mask.astype(np.uint8) * 255),
             )
-            for segment in self.segments_of(task)
+            for segment in self.segments_of(task, score_thr=score_thr)
         ]
-
-
-def segments_of_map(
-    ids: np.ndarray,
-    known: dict[int, tuple[int, float | None]],
-    classes: tuple[str, ...],
-    thing_classes: tuple[str, ...],
-) -> list[Segment]:
-    """Return the segments that an id map shows, in the order of their ids.
-
-    Args:
-        ids (np.ndarray): Ids of segments, from 1, and 0 for void, int32
-            (H, W).
-        known (dict[int, tuple[int, float | None]]): Label and score by id.
-        classes (tuple[str, ...]): Names, by label.
-        thing_classes (tuple[str, ...]): Names of the things.
-    """
-    segments = []
-    for id, (area, box) in _measure(ids).items():
-        label, score = known[id]
-        name = classes[label]
-        segments.append(
-            Segment(
-                id, label, name, name in thing_classes, score, area, box, ids
-            )
-        )
-    return segments
-
-
-def _measure(
-    ids: np.ndarray,
-) -> dict[int, tuple[int, tuple[int, int, int, int]]]:
-    """Return area and box of each id above 0, by rising id."""
-    areas = np.bincount(ids.ravel())
-    found = np.flatnonzero(areas)
-    measures = {}
-    for id in found[found > 0].tolist():
-        mask = ids == id
-        columns = np.flatnonzero(mask.any(0))
-        rows = np.flatnonzero(mask.any(1))
-        left, top = int(columns[0]), int(rows[0])
-        box = (
-            left,
-            top,
-            int(columns[-1]) + 1 - left,
-            int(rows[-1]) + 1 - top,
-        )
-        measures[id] = (int(areas[id]), box)
-    return measures

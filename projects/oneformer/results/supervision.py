@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .segmentation_result import SegmentationResult
+from .task_results import TaskResults
 
 if TYPE_CHECKING:
     import supervision
 
 
 def to_supervision(
-    result: SegmentationResult, task: str | None
+    result: TaskResults, task: str | None
 ) -> supervision.Detections:
-    """See :meth:`SegmentationResult.to_supervision`."""
+    """See :meth:`.SegmentationResult.to_supervision`."""
     from supervision import Detections
 
     segments = result.segments_of(task)

@@ -67,8 +67,9 @@ def fuse_panoptic(
     ids_of = np.zeros(len(queries), np.int32)
     ids_of[accepted] = place + 1
     weights = visible[accepted]
-    means = np.bincount(place, weights * scores[accepted])
-    means /= np.bincount(place, weights)
+    means = np.bincount(place, weights * scores[accepted]) / np.bincount(
+        place, weights
+    )
     known = {
         id: (int(label), float(score))
         for id, (label, score) in enumerate(
@@ -149,13 +150,13 @@ def fuse_semantic(
         description (Description): Classes.
     """
     num_classes = len(description.classes)
-    probs = softmax(cls_scores)[:, :-1].T  # (K, Q)
+    probs = softmax(cls_scores)[:, :-1]  # (Q, K)
     deep = ignore_index(num_classes) > np.iinfo(np.uint8).max
     labels = np.empty(masks.size, np.uint16 if deep else np.uint8)
     for block in masks.blocks():
         inside = sigmoid(masks.of(block))  # (Q, h, w)
-        total = probs @ inside.reshape(len(inside), -1)
-        labels[block] = total.argmax(0).reshape(inside.shape[1:])
+        total = inside.reshape(len(inside), -1).T @ probs  # (h * w, K)
+        labels[block] = total.argmax(1).reshape(inside.shape[1:])
     return labels
 
 
@@ -172,6 +173,9 @@ def softmax(logits: ndarray) -> ndarray:
 
 
 def sigmoid(logits: ndarray) -> ndarray:
-    """Return the probability of each logit."""
+    """Return the probability of each logit, in the memory of the logits."""
+    np.negative(logits, out=logits)
     with np.errstate(over='ignore'):  # 1 / inf is 0
-        return 1 / (1 + np.exp(-logits))
+        np.exp(logits, out=logits)
+    logits += 1
+    return np.reciprocal(logits, out=logits)

@@ -37,7 +37,7 @@ class ResizedMasks:
     """
 
     def __init__(
-        self, logits: np.ndarray, sizes: Sizes, side: int = 128
+        self, logits: np.ndarray, sizes: Sizes, side: int = 64
     ) -> None:
         self._logits = logits
         #: Height and width of the result.

@@ -12,7 +12,7 @@ from PIL.Image import Image as PillowImage
 from ..errors import InputError, MissingFileError
 from ..images import convert_array, convert_image, printable, read_image
 from ..results import Segment, SegmentationResult
-from ..results.segmentation_result import segments_of_map
+from ..results.segment import segments_of_map
 from ..tasks import TASKS, read_tasks
 from .description import (
     DECODER,

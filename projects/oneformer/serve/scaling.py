@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 
 from ..results import Segment, SegmentationResult
-from ..results.segment import encode_mask
-from ..results.segmentation_result import segments_of_map
+from ..results.segment import encode_mask, segments_of_map
 
 
 def fit(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from .addresses import replace_loaders
 from .huggingface import from_huggingface, to_huggingface
 from .initial import PretrainedBackbone, PretrainedInOrder
 from .layouts import NATIVE, layout_of, to_native
+from .pretrained_vit import PretrainedViT
 from .reader import CheckpointError, load_weights, read_checkpoint
 from .reference import from_reference, to_reference
 
@@ -20,6 +21,7 @@ __all__ = [
     'NATIVE',
     'PretrainedBackbone',
     'PretrainedInOrder',
+    'PretrainedViT',
     'from_huggingface',
     'from_reference',
     'layout_of',

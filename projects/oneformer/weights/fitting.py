@@ -11,6 +11,7 @@ from .key_table import listed
 from .layouts import NATIVE, layout_of, to_native
 from .mismatch import describe_mismatch
 from .reader import CheckpointError
+from .vit import fit_sizes
 
 TRAINING_PARTS = (
     'panoptic_head.text_mapper.',
@@ -53,6 +54,7 @@ def fit_state_dict(
     except ValueError as error:
         raise CheckpointError(f'{source}: {error}') from error
     expected = model.state_dict()
+    entries = fit_sizes(entries, expected)
     trains = model.panoptic_head.criterion is not None
     skipped = [
         name
@@ -156,6 +158,7 @@ def describe_weights(entries: Mapping[str, Tensor]) -> str:
         'backbone.patch_embed.proj.1.weight': 'DiNAT',
         'backbone.downsample_layers.0.0.weight': 'ConvNeXt',
         'backbone.conv1.weight': 'ResNet',
+        'backbone.patch_embed.weight': 'plain ViT',
     }
     found = [
         f'{kind} of {len(entries[name])} channels'

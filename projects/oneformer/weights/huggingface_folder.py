@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
 from ..text.tokenizer import CLIPTokenizer, written_vocabulary
+from . import eomt_folder
 from .huggingface import to_huggingface
 
 # Of a training checkpoint, in the layout of transformers; files on the Hub
@@ -45,17 +46,22 @@ def save_huggingface_folder(
     folder = Path(folder).absolute()
     if folder.exists():
         raise FileExistsError(f'{folder} exists: name a new folder.')
-    weights = {
-        name: tensor.contiguous()
-        for name, tensor in to_huggingface(state_dict).items()
-        if not name.startswith(TRAINING_PARTS)
-    }
-    files = {
-        'config.json': model_settings(config),
-        'preprocessor_config.json': image_settings(config, folder),
-        CLASS_FILE: class_info(config.model.metainfo),
-        **tokenizer_files(),
-    }
+    if config.model.panoptic_head.type.rpartition('.')[-1] == 'EoMTHead':
+        weights = eomt_folder.weights_of(state_dict)
+        files = eomt_folder.files_of(config)
+    else:
+        weights = {
+            name: tensor
+            for name, tensor in to_huggingface(state_dict).items()
+            if not name.startswith(TRAINING_PARTS)
+        }
+        files = {
+            'config.json': model_settings(config),
+            'preprocessor_config.json': image_settings(config, folder),
+            CLASS_FILE: class_info(config.model.metainfo),
+            **tokenizer_files(),
+        }
+    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix='.partial-', dir=folder.parent))
     try:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from .eomt import MASK_PROBS, from_authors, from_transformers_eomt
 from .huggingface import from_huggingface
 from .reference import from_reference
 
@@ -15,9 +16,16 @@ _MARKS = {
         *('model.transformer_module.', 'transformer_module.'),
         *('model.task_encoder.', 'task_encoder.'),
     ),
-    NATIVE: ('panoptic_head.task_token.',),
+    'EoMT of tue-mps': ('network.q.', 'network.encoder.backbone.'),
+    'EoMT of transformers': ('upscale_block.block.',),
+    NATIVE: ('panoptic_head.task_token.', MASK_PROBS),
 }
-_CONVERTERS = dict(reference=from_reference, transformers=from_huggingface)
+_CONVERTERS = {
+    'reference': from_reference,
+    'transformers': from_huggingface,
+    'EoMT of tue-mps': from_authors,
+    'EoMT of transformers': from_transformers_eomt,
+}
 
 
 def layout_of(names: Iterable[str]) -> str | None:
@@ -27,8 +35,8 @@ def layout_of(names: Iterable[str]) -> str | None:
         names (Iterable[str]): Names in a state dict.
 
     Returns:
-        str | None: ``'reference'``, ``'transformers'``, ``'OpenMMLab'``
-        (ours), or None if these are not the weights of a OneFormer.
+        str | None: A key of the converters, ``'OpenMMLab'`` (ours), or None
+        if these are not the weights of a OneFormer or EoMT.
     """
     names = [name for name in names if isinstance(name, str)]
     for layout, marks in _MARKS.items():

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from projects.oneformer.models.losses.matcher import Match
 from projects.oneformer.models.losses.point_sampling import sample_masks
 from projects.oneformer.models.losses.target import Target
-from projects.oneformer.models.oneformer_head import mask_logits
+from projects.oneformer.models.query_head import mask_logits
 from tests import model_configs
 from tests.kept_bytes import bytes_kept
 

@@ -16,7 +16,7 @@ from projects.oneformer.models.losses.point_sampling import (
     sample_masks,
 )
 from projects.oneformer.models.losses.target import Target
-from projects.oneformer.models.oneformer_head import mask_logits
+from projects.oneformer.models.query_head import mask_logits
 from tests.rounding import assert_same_matching
 
 CLASSES, WIDTH, POINTS = 6, 8, 50

@@ -73,7 +73,7 @@ class OneFormerCriterion(BaseModule):
         self,
         cls_scores: list[Tensor],
         mask_embeds: list[Tensor],
-        mask_features: Tensor,
+        mask_features: Tensor | list[Tensor],
         targets: list[Target],
     ) -> dict[str, Tensor]:
         """Return the weighted losses.
@@ -83,7 +83,8 @@ class OneFormerCriterion(BaseModule):
                 (B, Q, K + 1).
             mask_embeds (list[Tensor]): Mask embeddings per prediction,
                 (B, Q, C).
-            mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
+            mask_features (Tensor | list[Tensor]): Features at stride 4,
+                (B, C, H/4, W/4), of all predictions or per prediction.
             targets (list[Target]): Per image.
 
         Returns:
@@ -96,8 +97,10 @@ class OneFormerCriterion(BaseModule):
         """
         # Before matching: should it fail here only, the other processes have
         # exchanged what they exchange, and none waits.
-        num_masks = self.mean_num_masks(targets, mask_features.device)
+        num_masks = self.mean_num_masks(targets, cls_scores[0].device)
         matches = self.matcher(cls_scores, mask_embeds, mask_features, targets)
+        if isinstance(mask_features, Tensor):
+            mask_features = [mask_features] * len(matches)
         losses = {}
         for i, layer_matches in enumerate(matches):
             prefix = f'd{i}.' if i + 1 < len(matches) else ''
@@ -105,11 +108,13 @@ class OneFormerCriterion(BaseModule):
                 cls_scores[i],
                 targets,
                 layer_matches,
-                self.labelled_shares(mask_embeds[i], mask_features, targets),
+                self.labelled_shares(
+                    mask_embeds[i], mask_features[i], targets
+                ),
             )
             loss_mask, loss_dice = self.mask_losses(
                 mask_embeds[i],
-                mask_features,
+                mask_features[i],
                 targets,
                 layer_matches,
                 num_masks,

@@ -57,7 +57,7 @@ class QueryMatcher:
         self,
         cls_scores: list[Tensor],
         mask_embeds: list[Tensor],
-        mask_features: Tensor,
+        mask_features: Tensor | list[Tensor],
         targets: list[Target],
     ) -> list[list[Match]]:
         """Match every layer and image.
@@ -65,7 +65,8 @@ class QueryMatcher:
         Args:
             cls_scores (list[Tensor]): Class logits per layer, (B, Q, K + 1).
             mask_embeds (list[Tensor]): Mask embeddings per layer, (B, Q, C).
-            mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
+            mask_features (Tensor | list[Tensor]): Features at stride 4,
+                (B, C, H/4, W/4), of all layers or per layer.
             targets (list[Target]): Per image, with N objects. Points in
                 an ignored region have no part in the costs.
 
@@ -77,20 +78,32 @@ class QueryMatcher:
             NonFiniteError: If a cost is not finite. The message names the
                 first tensor that is not.
         """
-        device_type = mask_features.device.type
-        with torch.autocast(device_type, enabled=False):
-            # Once for all layers.
+        per_layer = isinstance(mask_features, list)
+        with torch.autocast(cls_scores[0].device.type, enabled=False):
             tables = [
                 make_tables(features, target)
                 for features, target in zip(
-                    mask_features, targets, strict=True
+                    mask_features[0] if per_layer else mask_features,
+                    targets,
+                    strict=True,
                 )
             ]
-            costs = [
-                self.cost(scores[i], embeds[i], tables[i], target)
-                for scores, embeds in zip(cls_scores, mask_embeds, strict=True)
-                for i, target in enumerate(targets)
-            ]
+            costs = []
+            for layer, (scores, embeds) in enumerate(
+                zip(cls_scores, mask_embeds, strict=True)
+            ):
+                if per_layer and layer > 0:
+                    # The masks of the targets stay as they are.
+                    tables = [
+                        own and (PointTable(features.float()), own[1])
+                        for features, own in zip(
+                            mask_features[layer], tables, strict=True
+                        )
+                    ]
+                costs += [
+                    self.cost(scores[i], embeds[i], tables[i], target)
+                    for i, target in enumerate(targets)
+                ]
         host = torch.cat([cost.flatten() for cost in costs]).cpu().numpy()
         if not np.isfinite(host).all():
             raise_first_non_finite(

@@ -133,13 +133,22 @@ def raise_first_non_finite(tensors: Mapping[str, Tensor]) -> None:
 
 
 def name_predictions(
-    cls_scores: list[Tensor], mask_embeds: list[Tensor], mask_features: Tensor
+    cls_scores: list[Tensor],
+    mask_embeds: list[Tensor],
+    mask_features: Tensor | list[Tensor],
 ) -> dict[str, Tensor]:
     """Return the predictions by name, in the order in which they arise."""
-    named = dict(mask_features=mask_features)
+    named = {}
+    shared = isinstance(mask_features, Tensor)
+    if shared:
+        named['mask_features'] = mask_features
     for layer, (scores, embeds) in enumerate(
         zip(cls_scores, mask_embeds, strict=True)
     ):
+        if not shared:
+            named[f'mask_features of prediction {layer}'] = mask_features[
+                layer
+            ]
         named[f'cls_scores of prediction {layer}'] = scores
         named[f'mask_embeds of prediction {layer}'] = embeds
     return named

@@ -1,0 +1,16 @@
+"""EoMT on COCO, 24 epochs: 177430 iterations of 16 images."""
+
+_base_ = './eomt.py'
+
+max_iters = 177430
+train_cfg = dict(
+    type='ReproducibleTrainLoop', max_iters=max_iters, val_interval=5000
+)
+warmup_poly_lr = dict(
+    type='TwoStageWarmupPolyLR',
+    # For DINOv3 2000 and 3000.
+    warmup=500,
+    vit_warmup=1000,
+    end=max_iters,
+)
+param_scheduler = [warmup_poly_lr]

@@ -1,0 +1,19 @@
+"""OneFormer on a plain ViT-S, ADE20K at 640 x 640, 31 epochs.
+
+Train: tools/dist_train.sh configs/oneformer_eomt-s_ade20k.py 8
+Published: no score. Ours: not trained yet.
+"""
+
+_base_ = [
+    './_base_/models/oneformer_eomt-s.py',
+    './_base_/datasets/ade20k_panoptic_640-square.py',
+    './_base_/schedules/eomt_ade20k_31ep.py',
+    './_base_/default_runtime.py',
+]
+
+model = dict(
+    metainfo=_base_.metainfo,
+    data_preprocessor=dict(pad_size_divisor=640),
+)
+optim_wrapper = _base_.float16
+custom_hooks = [*_base_.custom_hooks, _base_.mask_annealing]

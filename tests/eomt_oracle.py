@@ -1,0 +1,87 @@
+"""The EoMT of transformers with the weights of a small one of ours."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import EomtConfig, EomtForUniversalSegmentation
+
+from projects.oneformer.weights.eomt import to_transformers_eomt
+from tests.model_configs import (
+    NUM_CLASSES,
+    NUM_POINTS,
+    NUM_QUERIES,
+    WIDTH,
+    build_model,
+    tiny_eomt,
+)
+
+SIZE = 64
+
+
+class Pair(NamedTuple):
+    """Both networks, with equal weights."""
+
+    oracle: nn.Module
+    ours: nn.Module
+
+
+def make_pair(mask_probs: tuple[float, float]) -> Pair:
+    """Return networks whose joint blocks are masked as said.
+
+    Args:
+        mask_probs (tuple[float, float]): Of the two joint blocks.
+    """
+    ours = build_model(tiny_eomt(size=SIZE))
+    ours.panoptic_head.set_mask_probs(mask_probs)
+    oracle = EomtForUniversalSegmentation(oracle_config())
+    oracle.load_state_dict(to_transformers_eomt(ours.state_dict()))
+    return Pair(oracle.eval(), ours)
+
+
+def oracle_config(**settings) -> EomtConfig:
+    """Return the config of the oracle for :func:`tiny_eomt`."""
+    return EomtConfig(
+        **dict(
+            hidden_size=WIDTH,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            mlp_ratio=1.5,
+            image_size=SIZE,
+            num_blocks=2,
+            num_queries=NUM_QUERIES,
+            num_labels=NUM_CLASSES,
+            train_num_points=NUM_POINTS,
+            attn_implementation='sdpa',
+            **settings,
+        )
+    )
+
+
+def oracle_predictions(
+    oracle: nn.Module, pictures: Tensor, **labels
+) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
+    """Return class and mask logits of all predictions, and the loss.
+
+    The oracle returns the last prediction only.
+    """
+    found = []
+
+    def record(_, inputs, output):
+        found.append(output)
+
+    predict, cls_scores, mask_preds = oracle.predict, [], []
+
+    def traced(hidden):
+        masks, classes = predict(hidden)
+        mask_preds.append(masks)
+        cls_scores.append(classes)
+        return masks, classes
+
+    oracle.predict = traced
+    try:
+        output = oracle(pictures, **labels)
+    finally:
+        del oracle.predict
+    torch.testing.assert_close(cls_scores[-1], output.class_queries_logits)
+    return cls_scores, mask_preds, output.loss
