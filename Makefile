@@ -35,7 +35,8 @@ PROCESSORS := \
   'OMP_NUM_THREADS=1 MKL_CBWR=AVX2 ATEN_CPU_CAPABILITY=default' \
   'OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2'
 
-.PHONY: help setup demo test test-all test-processors test-web configs lint format clean
+.PHONY: help setup demo test test-all test-processors test-web \
+  configs lint format clean
 
 help:
 	@echo 'make setup     install everything into $(VENV)'
@@ -88,7 +89,7 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py --work-dir work_dirs/demo $(if $(DATA),--data '$(DATA)')
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -m 'not slow' --durations=10 \
+	@$(BIN)/python -m pytest -q -m 'not slow and not web' --durations=10 \
 	  -n $(JOBS) --dist loadfile
 
 test-all: $(STAMP)

@@ -1,10 +1,15 @@
 """The HTTP interface, used without a browser or gradio's client."""
 
+import ast
 import json
+import re
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,6 +19,7 @@ from pycocotools import mask as coco_mask
 from projects.oneformer.tasks import TASKS
 
 pytestmark = pytest.mark.web
+ROOT = Path(__file__).parents[2]
 
 
 def post(url: str, content: bytes, kind: str = 'application/json'):
@@ -75,6 +81,32 @@ def test_an_image_gets_its_segments_as_json(address, photos, models):
             assert found['class'] == own.name
             rle = found['segmentation']
             assert coco_mask.area(rle) == found['area'] == own.area
+
+
+def test_the_client_of_the_docs_gets_the_same(address, photos, tmp_path):
+    text = (ROOT / 'docs' / 'serve.md').read_text()
+    (client,) = re.findall(r'```python\n(import json.*?)```', text, re.DOTALL)
+    assert 'http://127.0.0.1:7860/' in client
+    script = tmp_path / 'client.py'
+    script.write_text(client.replace('http://127.0.0.1:7860/', address))
+    done = subprocess.run(
+        [sys.executable, script, photos / 'photo.png'],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    kind, (record,) = ast.literal_eval(done.stdout)
+    assert kind == 'complete'
+    _, (expected,) = segment(address, photos / 'photo.png', None, None, 0.3)
+    del record['file'], expected['file']
+    assert record == expected
+
+
+def test_files_of_the_server_are_out_of_reach(address):
+    kind, _ = call(
+        address, 'segment', file_of('/etc/hostname'), 'first', None, 0.3
+    )
+    assert kind == 'error'
 
 
 def test_models_and_classes_are_listed(address, models):
