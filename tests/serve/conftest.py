@@ -1,6 +1,8 @@
 """A page with two tiny models, and a browser that visits it."""
 
 import shutil
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +63,21 @@ def save_image(path, height: int, width: int, seed: int = 0) -> None:
 
 
 @pytest.fixture(scope='session')
-def page(models, photos):
+def asked_hosts():
+    """The hosts that this process looked up, from the start of the page."""
+    original, hosts = socket.getaddrinfo, set()
+
+    def recorded(host, *arguments, **options):
+        hosts.add(host)
+        return original(host, *arguments, **options)
+
+    socket.getaddrinfo = recorded
+    yield hosts
+    socket.getaddrinfo = original
+
+
+@pytest.fixture(scope='session')
+def page(models, photos, asked_hosts):
     """The page, without a server."""
     pytest.importorskip('gradio', reason='needs gradio: make test-web')
     from projects.oneformer.serve.page import Page
@@ -83,10 +99,11 @@ def browser():
         'playwright.sync_api', reason='needs playwright: make test-web'
     )
     paths = [shutil.which(name) for name in BROWSERS]
-    path = next(filter(None, paths), None)
-    if path is None:
-        pytest.skip(f'needs a browser: none of {", ".join(BROWSERS)} is here')
     with playwright.sync_playwright() as started:
+        paths.append(started.chromium.executable_path)  # its own, if any
+        path = next((p for p in paths if p and Path(p).exists()), None)
+        if path is None:
+            pytest.skip('needs Chromium: apt install chromium')
         browser = started.chromium.launch(
             executable_path=path,
             args=['--no-sandbox', '--disable-dev-shm-usage'],

@@ -248,10 +248,14 @@ def test_a_file_that_is_no_image_is_explained_and_the_next_one_works(
     visit, photos, name, tmp_path
 ):
     visitor = visit()
+    visitor.upload(photos / 'photo.png')
+    visitor.find('#photo').get_by_label('Clear').click()
+    visitor.expect(visitor.find('#viewer')).to_contain_text('Choose an image')
     visitor.find('#photo input[type=file]').set_input_files(photos / name)
     toast = visitor.find('.toast-body')
     visitor.expect(toast).to_contain_text(f'Image {name} cannot be read')
     visitor.expect(toast).not_to_contain_text('gradio')
+    visitor.expect(visitor.find('#viewer .panel')).to_have_count(0)
     visitor.page.screenshot(path=tmp_path / 'toast.png')
     visitor.page.reload()
     visitor.upload(photos / 'other.jpg')

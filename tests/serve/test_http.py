@@ -161,11 +161,15 @@ def test_a_malformed_request_is_refused_in_json(address, body):
     assert content
 
 
-@pytest.mark.parametrize('name', ['draw', 'files', 'compare', 'many'])
-def test_what_the_page_does_is_no_endpoint(address, name):
-    url = f'{address}gradio_api/call/{name}'
-    with pytest.raises(urllib.error.HTTPError):
-        post(url, b'{"data": []}')
+def test_the_server_asks_no_other_server(address, photos, asked_hosts):
+    segment(address, photos / 'photo.png', None, None, 0.3)
+    assert asked_hosts <= {None, 'localhost', '127.0.0.1'}
+
+
+def test_what_the_page_does_is_not_listed_among_the_endpoints(address):
+    with urllib.request.urlopen(f'{address}gradio_api/info') as answer:
+        found = json.load(answer)['named_endpoints']
+    assert found.keys() == {'/segment', '/models'}
 
 
 @pytest.mark.slow

@@ -33,11 +33,13 @@ SHOWN_SIDE = 1024  # longer side of drawings
 ALL_TASKS = 'side by side'
 FOLDER = Path(__file__).parent
 CHOOSE = 'Choose an image: its segments appear here.'
+FAILED = 'This image cannot be segmented.'
 DROPPED = 'The result of this image was dropped: choose the image again.'
 # A GPU computes one image at a time; the others wait in the queue.
 ONE_AT_A_TIME = dict(concurrency_id='model', concurrency_limit=1)
-# Only the endpoints that are meant for programs are callable by them.
-OF_THE_PAGE = dict(api_visibility='private')
+# What the page does is not listed among the endpoints for programs, nor takes
+# their names.
+OF_THE_PAGE = dict(api_visibility='private', api_name='page')
 CSS = """
 .gradio-container { max-width: 1280px !important; margin: auto; }
 .gradio-container .prose h1 { margin: 0.4rem 0 0; }
@@ -392,7 +394,7 @@ class Page:
                         elem_id='files',
                     )
         settings = [view, score_thr, opacity]
-        gr.on(
+        segmented = gr.on(
             [photo.change, model.change],
             self.segment,
             [photo, model, *settings],
@@ -400,6 +402,13 @@ class Page:
             trigger_mode='always_last',
             show_progress_on=[viewer, slider],
             **ONE_AT_A_TIME,
+            **OF_THE_PAGE,
+        )
+        # The last result would stand beside an image that failed.
+        segmented.failure(
+            no_result,
+            None,
+            [held, viewer, slider, note, files],
             **OF_THE_PAGE,
         )
         gr.on(
@@ -584,6 +593,11 @@ def views_of(model: ServedModel) -> list[str]:
     """Return what the page can show of a model."""
     tasks = list(model.tasks)
     return [*tasks, ALL_TASKS] if len(tasks) > 1 else tasks
+
+
+def no_result() -> tuple:
+    """Return what the page shows of an image that cannot be segmented."""
+    return None, message_html(FAILED), None, '', None
 
 
 def size_note(upload: Upload) -> str:
