@@ -12,6 +12,7 @@ from projects.oneformer.tasks import TASKS
 from tests.serve.conftest import save_image
 
 pytestmark = pytest.mark.web
+TIMEOUT = 30_000  # milliseconds; where all goes well, nothing waits for it
 
 
 class Visitor:
@@ -25,11 +26,12 @@ class Visitor:
     def __init__(self, context, address: str) -> None:
         from playwright.sync_api import expect
 
+        expect.set_options(timeout=TIMEOUT)
         self.expect = expect
         self.requests: list[str] = []
         self.problems: list[str] = []
         self.page = context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(TIMEOUT)
         self.page.on('request', lambda r: self.requests.append(r.url))
         self.page.on('pageerror', lambda e: self.problems.append(str(e)))
         self.page.goto(address)
