@@ -35,7 +35,8 @@ PROCESSORS := \
   'OMP_NUM_THREADS=1 MKL_CBWR=AVX2 ATEN_CPU_CAPABILITY=default' \
   'OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2'
 
-.PHONY: help setup demo test test-all test-processors configs lint format clean
+.PHONY: help setup demo test test-all test-processors test-web \
+  configs lint format clean
 
 help:
 	@echo 'make setup     install everything into $(VENV)'
@@ -43,6 +44,7 @@ help:
 	@echo 'make test      the fast tests, on a CPU'
 	@echo 'make test-all  all tests'
 	@echo 'make test-processors  all tests with the kernels of several processors'
+	@echo 'make test-web  the tests of the page, in Chromium'
 	@echo 'make configs   build the model of every config'
 	@echo 'make lint      check style, types, spelling and pages'
 	@echo 'make format    bring the code into style'
@@ -87,7 +89,7 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py --work-dir work_dirs/demo $(if $(DATA),--data '$(DATA)')
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -m 'not slow' --durations=10 \
+	@$(BIN)/python -m pytest -q -m 'not slow and not web' --durations=10 \
 	  -n $(JOBS) --dist loadfile
 
 test-all: $(STAMP)
@@ -101,6 +103,13 @@ test-processors: $(STAMP)
 	    { echo "== failed: $$setting"; failed="$$failed; $$setting"; }; \
 	done; \
 	test -z "$$failed" || { echo "Failed with: $${failed#; }"; exit 1; }
+
+# What is missing of the page is installed here, as most work needs none of
+# it. Without a Chromium, the tests that need one are skipped.
+test-web: $(STAMP)
+	@$(BIN)/python -c 'import av, gradio, playwright' 2>/dev/null || \
+	  $(PIP_INSTALL) -e '.[web]' playwright
+	@$(BIN)/python -m pytest -q -rs -m 'web and not slow' tests/serve
 
 configs: $(STAMP)
 	@$(BIN)/python -m pytest -q tests/test_configs.py

@@ -64,6 +64,9 @@ EXTRAS = {
     # Compiled while it is installed, against the torch that is there. Later
     # ones have no relative position bias, which DiNAT needs.
     'natten': ['natten>=0.15,<0.20'],
+    # The page of `oneformer serve`; av writes videos that browsers play.
+    # Later ones need a huggingface_hub that the stacks cannot have.
+    'web': ['av', 'gradio>=6.17,<6.18'],
     'tests': [
         *ADAPTERS,
         *EFFNET_LITE0,
@@ -72,6 +75,7 @@ EXTRAS = {
         'huggingface-hub',
         *EXPORT,
         'open-clip-torch',
+        'playwright',
         'pytest',
         'pytest-xdist',
         'setuptools>=70.1',
@@ -125,7 +129,10 @@ setup(
             ROOT / 'projects', include=['oneformer', 'oneformer.*']
         )
     ],
-    package_data={'projects.oneformer.text': ['vocab/*']},
+    package_data={
+        'projects.oneformer.serve': ['*.css', '*.js'],
+        'projects.oneformer.text': ['vocab/*'],
+    },
     entry_points={'console_scripts': ['oneformer = oneformer.cli:main']},
     install_requires=[
         'ftfy',

@@ -38,6 +38,7 @@ COMMANDS = dict(
     train=Command('train.py', 'train on a config, or on a folder of data'),
     test=Command('test.py', 'evaluate a model: PQ, AP and mIoU'),
     predict=Command('infer.py', 'segment images'),
+    serve=Command('serve.py', 'open a page that segments images'),
     export=Command('export.py', 'write a model as ONNX files'),
     convert=Command(
         'model_converters/convert_checkpoint.py',

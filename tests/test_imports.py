@@ -13,7 +13,7 @@ LAYERS = (
     ('version', 'compat', 'errors', 'shipped_configs'),
     (
         *('optional', 'tasks', 'run_lengths', 'images'),
-        *('segment_ids', 'file_writing', 'video'),
+        *('segment_ids', 'file_writing', 'video', 'video_writing'),
     ),
     ('drawing',),
     ('results',),
@@ -36,6 +36,7 @@ LAYERS = (
     ('engine',),
     ('pretrained',),
     ('inferencer', 'tiling'),
+    ('serve',),
     ('export',),
     ('doctor',),
     ('__main__',),

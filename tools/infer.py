@@ -283,7 +283,8 @@ class Run:
     def draw_video(self, path: Path) -> None:
         """Segment a video; its drawings become a video for each task."""
         import numpy as np
-        from _video_writer import VideoWriter, frame_rate
+
+        from projects.oneformer.video_writing import VideoWriter, frame_rate
 
         if str(path) in self.output:
             return

@@ -92,6 +92,10 @@ class ImageNotFoundError(ImageError, MissingFileError):
     """The file of an image does not exist."""
 
 
+class ImageTooLargeError(ImageError):
+    """An image has more pixels than the caller accepts."""
+
+
 class ImageInfo(NamedTuple):
     """What a file says about its image.
 
@@ -154,6 +158,7 @@ def decode_image(
         np.ndarray: np.uint8 (H, W, 3), BGR.
 
     Raises:
+        ImageTooLargeError: If it is refused for its size.
         ImageError: If it cannot be read.
     """
     with image_errors(name):
@@ -260,7 +265,9 @@ def image_errors(name: str) -> Iterator[None]:
     except ImageError:
         raise
     except _RefusedError as error:
-        raise ImageError(f'Image {name} cannot be read: {error}') from None
+        large = isinstance(error, _TooLargeError)
+        kind = ImageTooLargeError if large else ImageError
+        raise kind(f'Image {name} cannot be read: {error}') from None
     except FileNotFoundError as error:
         raise ImageNotFoundError(
             f'Image {name} does not exist: check its path.'
@@ -274,6 +281,10 @@ def image_errors(name: str) -> Iterator[None]:
 
 class _RefusedError(Exception):
     """Reason and remedy, for the message that names the image."""
+
+
+class _TooLargeError(_RefusedError):
+    """The image has too many pixels."""
 
 
 def printable(path: str | bytes | os.PathLike) -> str:
@@ -341,7 +352,7 @@ def _open(content: bytes, max_pixels: int) -> Image.Image:
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except Image.DecompressionBombError:
-        raise _RefusedError(_too_large(None, max_pixels)) from None
+        raise _TooLargeError(_too_large(None, max_pixels)) from None
     except Image.UnidentifiedImageError:
         raise _RefusedError(
             f'it begins with {content[:8]!r}. Expected an image in a known '
@@ -353,7 +364,7 @@ def _open(content: bytes, max_pixels: int) -> Image.Image:
             f'it is {width} x {height} pixels. Restore the file.'
         )
     if width * height > max_pixels:
-        raise _RefusedError(_too_large(image.size, max_pixels))
+        raise _TooLargeError(_too_large(image.size, max_pixels))
     return image
 
 

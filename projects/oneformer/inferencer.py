@@ -34,7 +34,7 @@ from .pretrained import (
 )
 from .results import SegmentationResult
 from .sample_result import result_of_sample
-from .tasks import read_tasks
+from .tasks import TASKS, check_task, read_tasks
 from .tiling import Box, Mosaic, tile_grid
 from .video import read_frames
 from .weights.inference_model import inference_model
@@ -370,6 +370,56 @@ class OneFormerInferencer:
         asked = self._check_call(images, tasks, batch_size)
         outcomes = self._outcomes(images, asked, batch_size, return_errors)
         return (outcome.found for outcome in outcomes)
+
+    @torch.no_grad()
+    def by_token(
+        self,
+        image: Image,
+        task: str,
+        tokens: Sequence[str] = TASKS,
+        score_thr: float = 0.3,
+    ) -> dict[str, SegmentationResult]:
+        """Return the results of one task, made with each of several tokens.
+
+        They show what the token changes: usually the result of a task is
+        made with its own token. Backbone and pixel decoder run once. The
+        image is not cut into tiles.
+
+        Args:
+            image (Image): One image, as for a call.
+            task (str): The task of the results.
+            tokens (Sequence[str]): Tasks whose tokens to decode with.
+            score_thr (float): As for a call.
+
+        Returns:
+            dict[str, SegmentationResult]: By token.
+
+        Raises:
+            TypeError: If the image is of another kind.
+            ImageError: If it cannot be read.
+            ValueError: If a task is unknown.
+        """
+        _check_kind(image)
+        check_task(task)
+        loaded = self._load(image)
+        pixels = loaded['img']
+        data = self.model.data_preprocessor(
+            pseudo_collate([self._prepare(loaded, image)]), False
+        )
+        features = self.model.pixel_features(data['inputs'])
+        results = {}
+        for token in read_tasks(tokens):
+            self.model.segment(
+                features, data['data_samples'], [token], results=[task]
+            )
+            results[token] = result_of_sample(
+                data['data_samples'][0],
+                self.dataset_meta,
+                [task],
+                score_thr,
+                image=pixels[..., ::-1],
+            )
+        return results
 
     def read(self, image: Image) -> np.ndarray:
         """Return an image as the model reads it.

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..drawing import Region, add_legend, class_colors, draw_regions, tint
+from .segment import Segment
 from .task_results import TaskResults
 
 
@@ -30,23 +31,39 @@ def plot(
             f'result {result.size}: pass the image that was given to the '
             'model, at its original size.'
         )
+    regions = []
+    segments = color_segments(result, task)
+    for segment, color in segments:
+        text = segment.name
+        if task == 'instance' and segment.score is not None:
+            text = f'{text} {segment.score:.2f}'
+        regions.append(Region(segment.mask, color, text))
+    drawing = draw_regions(image, regions, opacity)
+    if legend:
+        colors = class_colors(len(result.classes), result.palette)
+        labels = sorted({segment.label for segment, _ in segments})
+        drawing = add_legend(
+            drawing,
+            [(result.classes[label], colors[label]) for label in labels],
+        )
+    return Image.fromarray(drawing)
+
+
+def color_segments(
+    result: TaskResults, task: str
+) -> list[tuple[Segment, np.ndarray]]:
+    """Return the segments of a task, the last on top, with RGB colours.
+
+    Segments of one class have its colour in several tints.
+    """
     colors = class_colors(len(result.classes), result.palette)
     segments = result.segments_of(task)
     if task == 'instance':
         segments = segments[::-1]  # the best on top
-    regions = []
     seen: Counter[int] = Counter()
+    colored = []
     for segment in segments:
-        text = segment.name
-        if task == 'instance' and segment.score is not None:
-            text = f'{text} {segment.score:.2f}'
         color = tint(colors[segment.label], seen[segment.label])
         seen[segment.label] += 1
-        regions.append(Region(segment.mask, color, text))
-    drawing = draw_regions(image, regions, opacity)
-    if legend:
-        drawing = add_legend(
-            drawing,
-            [(result.classes[label], colors[label]) for label in sorted(seen)],
-        )
-    return Image.fromarray(drawing)
+        colored.append((segment, color))
+    return colored

@@ -27,6 +27,12 @@ def save(result: TaskResults, folder: Path, name: str | None) -> list[Path]:
         images[f'{name}_semantic_labels.png'] = result.semantic
     for file, pixels in images.items():
         write_png(str(folder / file), pixels)
+    write_json(str(folder / f'{name}.json'), to_record(result))
+    return [folder / file for file in (f'{name}.json', *images)]
+
+
+def to_record(result: TaskResults) -> dict:
+    """Return a result in plain types: the JSON that :func:`save` writes."""
     content = dict(
         file=result.image_name,
         height=result.height,
@@ -42,5 +48,4 @@ def save(result: TaskResults, folder: Path, name: str | None) -> list[Path]:
             dict(id=segment.id, **segment.to_dict())
             for segment in result.segments_of(task)
         ]
-    write_json(str(folder / f'{name}.json'), content)
-    return [folder / file for file in (f'{name}.json', *images)]
+    return content

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from projects.oneformer.errors import FileError
+from .errors import FileError
 
 DEFAULT_RATE = 25.0  # of videos that do not state theirs
 

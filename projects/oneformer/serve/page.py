@@ -1,0 +1,653 @@
+"""The page: components, what they do, and the endpoints of its interface."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+# Before gradio is imported, which would report its start otherwise.
+os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+
+import numpy as np
+
+from ..errors import InputError, UserError
+from ..optional import import_optional
+from ..results import SegmentationResult
+from ..results.plot import color_segments
+from ..results.save import to_record
+from ..tasks import TASKS
+from .downloads import write_files
+from .limits import Limits, Upload, read_upload
+from .many import segment_images, segment_video, split_videos
+from .scaling import fit, resize_image, resize_result
+from .served_model import ServedModel
+from .viewer import message_html, viewer_html
+
+gr = import_optional('gradio', 'Pages of `oneformer serve`')
+
+SHOWN_SIDE = 1024  # longer side of drawings
+ALL_TASKS = 'side by side'
+FOLDER = Path(__file__).parent
+CHOOSE = 'Choose an image: its segments appear here.'
+FAILED = 'This image cannot be segmented.'
+DROPPED = 'The result of this image was dropped: choose the image again.'
+# A GPU computes one image at a time; the others wait in the queue.
+ONE_AT_A_TIME = dict(concurrency_id='model', concurrency_limit=1)
+# What the page does is not listed among the endpoints for programs, nor takes
+# their names.
+OF_THE_PAGE = dict(api_visibility='private', api_name='page')
+CSS = """
+.gradio-container { max-width: 1280px !important; margin: auto; }
+.gradio-container .prose h1 { margin: 0.4rem 0 0; }
+#compared { min-height: 0; }
+@media (max-width: 600px) {
+  .gradio-container main { padding: 0.5rem !important; }
+}
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """The result of a visitor's last image.
+
+    Attributes:
+        upload (Upload): The image.
+        result (SegmentationResult): With instances of all scores.
+        shown (SegmentationResult): The same in the size of drawings.
+    """
+
+    upload: Upload
+    result: SegmentationResult
+    shown: SegmentationResult
+
+
+class Page:
+    """A page that segments images with some models.
+
+    Args:
+        models (Sequence[ServedModel]): At least one, of different names.
+        limits (Limits): What visitors may ask for.
+        examples (Sequence[str]): Paths of images to offer.
+
+    Raises:
+        InputError: If there is no model, or two have one name.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        limits: Limits | None = None,
+        examples: Sequence[str] = (),
+    ) -> None:
+        self.models = {model.name: model for model in models}
+        if not models or len(self.models) != len(models):
+            raise InputError(
+                'Expected models of different names, got '
+                f'{", ".join(model.name for model in models) or "none"}.'
+            )
+        self.limits = limits or Limits()
+        self.examples = list(examples)
+        self.blocks = self._build()
+
+    # ------------------------------------------------------------- handlers
+
+    def segment(
+        self,
+        path: str | None,
+        name: str,
+        view: str,
+        score_thr: float,
+        opacity: float,
+        progress=gr.Progress(),  # noqa: B008 (how gradio finds it)
+    ) -> tuple:
+        """Segment an image in all tasks; return what changes on the page."""
+        views = views_of(self.models[name])
+        view = view if view in views else views[0]
+        choices = gr.Radio(choices=views, value=view)
+        if path is None:
+            return None, choices, message_html(CHOOSE), None, '', None
+        with errors_for_visitors():
+            progress(0.1, desc='Reading the image')
+            upload = read_upload(path, self.limits)
+            progress(0.3, desc='Segmenting')
+            result = self.models[name].segment(upload)
+            progress(0.9, desc='Drawing')
+            shown = resize_result(result, fit(result.size, SHOWN_SIDE))
+        held = Held(upload, result, shown)
+        drawn = self.draw(held, path, view, score_thr, opacity)
+        return held, choices, *drawn[:2], size_note(upload), None
+
+    def draw(
+        self,
+        held: Held | None,
+        path: str | None,
+        view: str,
+        score_thr: float,
+        opacity: float,
+    ) -> tuple:
+        """Draw the result that is held; no model is run."""
+        if held is None:
+            return message_html(DROPPED if path else CHOOSE), None, None
+        shown = held.shown.filter(score_thr)
+        tasks = [view] if view in shown.tasks else list(shown.tasks)
+        assert shown.image is not None
+        drawing = np.asarray(shown.plot(tasks[0], opacity=opacity))
+        image = resize_image(shown.image, drawing.shape[:2])
+        html = viewer_html(shown, tasks, opacity)
+        return html, (image, drawing), None
+
+    def files(
+        self, held: Held | None, score_thr: float, opacity: float
+    ) -> Iterator[list[str]]:
+        """Write the files of the result, in the size of the upload."""
+        if held is None:
+            raise gr.Error(CHOOSE, print_exception=False)
+        result = resize_result(held.result, held.upload.size)
+        with TemporaryDirectory() as folder:
+            paths = write_files(
+                result.filter(score_thr), opacity, Path(folder)
+            )
+            yield [str(path) for path in paths]  # gradio copies them
+
+    def compare(
+        self,
+        path: str | None,
+        task: str,
+        first: str,
+        first_token: str,
+        second: str,
+        second_token: str,
+        score_thr: float,
+        opacity: float,
+        progress=gr.Progress(),  # noqa: B008
+    ) -> tuple:
+        """Segment an image twice; return both drawings and a summary."""
+        if path is None:
+            raise gr.Error(CHOOSE, print_exception=False)
+        pairs = [(first, first_token), (second, second_token)]
+        results = []
+        with errors_for_visitors():
+            upload = read_upload(path, self.limits)
+            for number, (name, token) in enumerate(pairs):
+                progress((number, 2), desc=f'{name}, {token} token')
+                result = self.models[name].segment_with_token(
+                    upload, task, token
+                )
+                size = fit(result.size, SHOWN_SIDE)
+                results.append(resize_result(result, size).filter(score_thr))
+        drawings = tuple(
+            np.asarray(result.plot(task, opacity=opacity))
+            for result in results
+        )
+        counts = ', '.join(
+            f'{side} ({escape(name)}, {token} token): '
+            f'{len(result.segments_of(task))} segments'
+            for side, (name, token), result in zip(
+                ('left', 'right'), pairs, results, strict=True
+            )
+        )
+        same = 100 * agreement(*results, task)
+        return drawings, f'{counts}. Same class at {same:.1f} % of the pixels.'
+
+    def many(
+        self,
+        files: list[str] | None,
+        folder: list[str] | None,
+        name: str,
+        task: str,
+        score_thr: float,
+        opacity: float,
+        progress=gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple]:
+        """Segment images, or one video; yield drawings, text and files."""
+        paths = [*(files or ()), *(folder or ())]
+        images, videos = split_videos(paths)
+        if not paths or len(videos) > 1 or (images and videos):
+            raise gr.Error(
+                'Choose images, or one video.', print_exception=False
+            )
+        model = self.models[name]
+        if task not in model.tasks:
+            raise gr.Error(
+                f'{escape(name)} was not made for the {task} task.',
+                print_exception=False,
+            )
+        settings = (task, score_thr, opacity, self.limits)
+        gallery: list[tuple[np.ndarray, str]] = []
+        problems: list[str] = []
+        step = None
+        with TemporaryDirectory() as folder_name, errors_for_visitors():
+            target = Path(folder_name, f'{task}.zip')
+            video = Path(folder_name, f'{task}.mp4')
+            steps = (
+                segment_video(model, videos[0], *settings, video, target)
+                if videos
+                else segment_images(model, images, *settings, target)
+            )
+            for step in steps:
+                if step.total:
+                    progress((step.done, step.total), desc=step.name)
+                if step.problem:
+                    problems.append(step.problem)
+                if step.drawing is not None and not videos:
+                    small = fit(step.drawing.shape[:2], 480)
+                    drawing = resize_image(step.drawing, small)
+                    gallery.append((drawing, step.name))
+                text = progress_text(step.done, step.total, problems)
+                yield gallery, text, gr.skip(), gr.skip()
+            text = progress_text(step.done, step.done, problems, 'Done: ')
+            shown = str(video) if video.exists() else None
+            yield gallery, text, shown, str(target)
+
+    # ------------------------------------------------------------ endpoints
+
+    def api_segment(
+        self,
+        image: str | None,
+        model: str | None = None,
+        tasks: list[str] | None = None,
+        score_thr: float = 0.3,
+    ) -> dict[str, Any]:
+        """Segment an image and return its segments as JSON.
+
+        Args:
+            image: The image file.
+            model: One of /models; by default the first.
+            tasks: Some of panoptic, instance and semantic; by default those
+                of the model.
+            score_thr: Instances with a lower score are left out, 0 to 1.
+
+        Returns:
+            Height, width, classes and, for each task, a list of segments
+            with id, class, score, area, bbox and COCO run lengths.
+        """
+        if image is None:
+            raise gr.Error('image is missing.', print_exception=False)
+        name = model or next(iter(self.models))
+        unknown = [task for task in tasks or () if task not in TASKS]
+        if name not in self.models or unknown:
+            raise gr.Error(
+                f'Expected a model of {", ".join(self.models)} and tasks of '
+                f'{", ".join(TASKS)}, got {escape(name)} and '
+                f'{escape(", ".join(map(str, tasks or ["none"])))}.',
+                print_exception=False,
+            )
+        if not isinstance(score_thr, int | float) or not 0 <= score_thr <= 1:
+            raise gr.Error(
+                'Expected a score_thr of 0 to 1.', print_exception=False
+            )
+        with errors_for_visitors():
+            upload = read_upload(image, self.limits)
+            result = self.models[name].segment(upload, tasks)
+        result = resize_result(result.filter(score_thr), upload.size)
+        return to_record(result)
+
+    def api_models(self) -> list[dict[str, Any]]:
+        """Return the models with their tasks and classes."""
+        return [
+            dict(
+                name=model.name,
+                tasks=list(model.tasks),
+                classes=list(model.classes),
+            )
+            for model in self.models.values()
+        ]
+
+    # --------------------------------------------------------------- layout
+
+    def _build(self) -> Any:
+        with gr.Blocks(
+            title='OneFormer',
+            analytics_enabled=False,
+            delete_cache=(600, 3600),
+        ) as blocks:
+            gr.Markdown('# OneFormer')
+            names = list(self.models)
+            model = gr.Dropdown(
+                names,
+                value=names[0],
+                label='Model',
+                visible=len(names) > 1,
+                elem_id='model',
+            )
+            with gr.Tab('Image'):
+                self._build_image(model)
+            with gr.Tab('Folder or video'):
+                self._build_many(model)
+            self._build_endpoints()
+        blocks.queue(
+            max_size=self.limits.max_queue, default_concurrency_limit=8
+        )
+        return blocks
+
+    def _build_image(self, model) -> None:
+        held = gr.State(time_to_live=3600)
+        views = views_of(self.models[model.value])
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                photo = gr.Image(
+                    type='filepath',
+                    image_mode=None,
+                    sources=['upload', 'clipboard', 'webcam'],
+                    label='Image',
+                    height=320,
+                    elem_id='photo',
+                )
+                # gr.Image would open the file to find its mode, and fail on
+                # a damaged one with a message of its own.
+                photo.preprocess = path_of
+                note = gr.Markdown(elem_id='note')
+                if self.examples:
+                    gr.Examples(
+                        [[path] for path in self.examples],
+                        [photo],
+                        cache_examples=False,
+                        label='Examples',
+                    )
+                view = gr.Radio(
+                    views, value=views[0], label='Show', elem_id='view'
+                )
+                score_thr = gr.Slider(
+                    0,
+                    1,
+                    0.3,
+                    step=0.01,
+                    label='Lowest score of instances',
+                    elem_id='score',
+                )
+                opacity = gr.Slider(
+                    0, 1, 0.5, step=0.05, label='Opacity', elem_id='opacity'
+                )
+            with gr.Column(scale=3, min_width=300):
+                with gr.Tab('Segments'):
+                    viewer = gr.HTML(
+                        message_html(CHOOSE),
+                        css_template=read_asset('viewer.css'),
+                        js_on_load=read_asset('viewer.js'),
+                        elem_id='viewer',
+                    )
+                with gr.Tab('Slider'):
+                    slider = gr.ImageSlider(
+                        label='Image and segments',
+                        format='jpeg',
+                        interactive=False,
+                        max_height=640,
+                        elem_id='slider',
+                    )
+                with gr.Tab('Compare'):
+                    self._build_compare(photo, score_thr, opacity)
+                with gr.Tab('Files'):
+                    gr.Markdown(
+                        'COCO panoptic (zip), COCO instances, drawings and '
+                        'label maps (PNG), and all segments (JSON), in the '
+                        'size of the image.'
+                    )
+                    make = gr.Button('Make files', elem_id='make-files')
+                    files = gr.File(
+                        label='Files',
+                        file_count='multiple',
+                        interactive=False,
+                        elem_id='files',
+                    )
+        settings = [view, score_thr, opacity]
+        segmented = gr.on(
+            [photo.change, model.change],
+            self.segment,
+            [photo, model, *settings],
+            [held, view, viewer, slider, note, files],
+            trigger_mode='always_last',
+            show_progress_on=[viewer, slider],
+            **ONE_AT_A_TIME,
+            **OF_THE_PAGE,
+        )
+        # The last result would stand beside an image that failed.
+        segmented.failure(
+            no_result,
+            None,
+            [held, viewer, slider, note, files],
+            **OF_THE_PAGE,
+        )
+        gr.on(
+            [view.input, score_thr.change, opacity.change],
+            self.draw,
+            [held, photo, *settings],
+            [viewer, slider, files],
+            trigger_mode='always_last',
+            show_progress='hidden',
+            **OF_THE_PAGE,
+        )
+        make.click(
+            self.files, [held, score_thr, opacity], files, **OF_THE_PAGE
+        )
+
+    def _build_compare(self, photo, score_thr, opacity) -> None:
+        names = list(self.models)
+        many = len(names) > 1
+        with gr.Row():
+            first = gr.Dropdown(
+                names, value=names[0], label='Left: model', visible=many
+            )
+            second = gr.Dropdown(
+                names, value=names[-1], label='Right: model', visible=many
+            )
+        with gr.Row():
+            first_token = gr.Radio(
+                TASKS,
+                value='panoptic',
+                label='Left: task token',
+                min_width=240,
+                elem_id='first-token',
+            )
+            second_token = gr.Radio(
+                TASKS,
+                value='panoptic' if many else 'semantic',
+                label='Right: task token',
+                min_width=240,
+                elem_id='second-token',
+            )
+        task = gr.Radio(TASKS, value='panoptic', label='Result to show')
+        button = gr.Button('Compare', elem_id='compare')
+        compared = gr.ImageSlider(
+            label='Left and right',
+            format='jpeg',
+            interactive=False,
+            max_height=640,
+            elem_id='compared',
+        )
+        summary = gr.Markdown(elem_id='summary')
+        button.click(
+            self.compare,
+            [
+                *(photo, task, first, first_token, second, second_token),
+                *(score_thr, opacity),
+            ],
+            [compared, summary],
+            show_progress_on=compared,
+            **ONE_AT_A_TIME,
+            **OF_THE_PAGE,
+        )
+
+    def _build_many(self, model) -> None:
+        limits = self.limits
+        with gr.Row():
+            files = gr.File(
+                label='Images, or one video',
+                file_count='multiple',
+                file_types=['image', 'video'],
+                height=160,
+                elem_id='many',
+            )
+            folder = gr.File(
+                label='or a folder of images',
+                file_count='directory',
+                height=160,
+            )
+        tasks = self.models[model.value].tasks
+        task = gr.Radio(TASKS, value=tasks[0], label='Task')
+        with gr.Row():
+            score_thr = gr.Slider(
+                0, 1, 0.3, step=0.01, label='Lowest score of instances'
+            )
+            opacity = gr.Slider(0, 1, 0.5, step=0.05, label='Opacity')
+        with gr.Row():
+            start = gr.Button(
+                'Segment', variant='primary', elem_id='segment-many'
+            )
+            stop = gr.Button('Stop', elem_id='stop-many')
+        text = gr.Markdown(
+            f'Up to {limits.max_images} images, or {limits.max_frames} '
+            'frames of a video, whose segments are not followed from one to '
+            'the next.',
+            elem_id='many-text',
+        )
+        archive = gr.File(
+            label='Drawings and JSON', interactive=False, elem_id='archive'
+        )
+        video = gr.Video(label='Video', interactive=False, elem_id='video')
+        gallery = gr.Gallery(
+            label='Drawings', columns=3, format='jpeg', elem_id='gallery'
+        )
+        running = start.click(
+            self.many,
+            [files, folder, model, task, score_thr, opacity],
+            [gallery, text, video, archive],
+            show_progress_on=text,
+            **ONE_AT_A_TIME,
+            **OF_THE_PAGE,
+        )
+        stop.click(None, cancels=[running], **OF_THE_PAGE)
+
+    def _build_endpoints(self) -> None:
+        """Add the endpoints for programs, which the page does not show."""
+        with gr.Group(visible=False):
+            image = gr.File(label='image')
+            model = gr.Textbox(label='model', value=next(iter(self.models)))
+            tasks = gr.JSON(label='tasks', value=None)
+            score_thr = gr.Number(0.3, label='score_thr')
+            answer = gr.JSON(label='segments')
+            models = gr.JSON(label='models')
+            gr.Button().click(
+                self.api_segment,
+                [image, model, tasks, score_thr],
+                answer,
+                api_name='segment',
+                **ONE_AT_A_TIME,
+            )
+            gr.Button().click(
+                self.api_models, None, models, api_name='models', queue=False
+            )
+
+    # --------------------------------------------------------------- server
+
+    def launch(
+        self,
+        host: str | None = '127.0.0.1',
+        port: int | None = None,
+        share: bool = False,
+        block: bool = True,
+    ) -> str:
+        """Serve the page.
+
+        Args:
+            host (str, optional): Address to listen on; ``0.0.0.0`` for all
+                of this machine. None is what GRADIO_SERVER_NAME says.
+            port (int, optional): By default the first free one from 7860.
+            share (bool): Ask gradio.live for a public address.
+            block (bool): Return when the server ends.
+
+        Returns:
+            str: Address of the page on this machine.
+
+        Raises:
+            InputError: If the port is taken, or the address is not of this
+                machine.
+        """
+        try:
+            _, address, _ = self.blocks.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                prevent_thread_lock=not block,
+                max_file_size=self.limits.max_bytes,
+                state_session_capacity=self.limits.max_sessions,
+                enable_monitoring=False,
+                mcp_server=False,
+                pwa=False,
+                ssr_mode=False,
+                footer_links=['api', 'settings'],
+                css=CSS,
+            )
+        except OSError as error:
+            raise InputError(
+                f'The page cannot listen on {host}, port {port or "7860 ff."}'
+                f' ({error}): choose another with --host or --port.'
+            ) from error
+        return address
+
+
+def views_of(model: ServedModel) -> list[str]:
+    """Return what the page can show of a model."""
+    tasks = list(model.tasks)
+    return [*tasks, ALL_TASKS] if len(tasks) > 1 else tasks
+
+
+def no_result() -> tuple:
+    """Return what the page shows of an image that cannot be segmented."""
+    return None, message_html(FAILED), None, '', None
+
+
+def size_note(upload: Upload) -> str:
+    """Return what became of the size of an image."""
+    height, width = upload.size
+    if upload.pixels.shape[:2] == upload.size:
+        return f'{width} x {height} pixels'
+    smaller = f'{upload.pixels.shape[1]} x {upload.pixels.shape[0]}'
+    return f'{width} x {height} pixels, segmented at {smaller}'
+
+
+def progress_text(
+    done: int, total: int | None, problems: list[str], begin: str = ''
+) -> str:
+    """Return how far a run is, and what went wrong."""
+    of = '' if total is None else f' of {total}'
+    lines = [f'{begin}{done}{of}', *(f'- {escape(p)}' for p in problems)]
+    return '\n\n'.join(lines)
+
+
+def agreement(
+    first: SegmentationResult, second: SegmentationResult, task: str
+) -> float:
+    """Return the share of pixels that have one class in both, or none."""
+    numbers: dict[str, int] = {}
+    maps = []
+    for result in (first, second):
+        labels = np.zeros(result.size, np.int32)
+        for segment, _ in color_segments(result, task):
+            number = numbers.setdefault(segment.name, len(numbers) + 1)
+            labels[segment.mask] = number
+        maps.append(labels)
+    return float((maps[0] == maps[1]).mean())
+
+
+def read_asset(name: str) -> str:
+    """Return the text of a file beside this module."""
+    return (FOLDER / name).read_text(encoding='utf-8')
+
+
+def path_of(payload) -> str | None:
+    """Return the path of an uploaded file, without opening it."""
+    return None if payload is None else payload.path
+
+
+@contextmanager
+def errors_for_visitors() -> Iterator[None]:
+    """Show what a visitor can correct, without a traceback in the log."""
+    try:
+        yield
+    except UserError as error:
+        text = escape(str(error), quote=False)
+        raise gr.Error(text, duration=None, print_exception=False) from error
