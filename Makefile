@@ -118,4 +118,4 @@ format: $(STAMP)
 
 clean:
 	rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache
-	find configs projects tests tools -name __pycache__ -exec rm -r {} +
+	find configs oneformer projects tests tools -name __pycache__ -exec rm -r {} +

@@ -98,13 +98,15 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.14',
     # ``projects`` has no __init__.py: other projects may lie beside this one.
-    packages=[
+    packages=['oneformer']
+    + [
         f'projects.{name}'
         for name in find_packages(
             ROOT / 'projects', include=['oneformer', 'oneformer.*']
         )
     ],
     package_data={'projects.oneformer.text': ['vocab/*']},
+    entry_points={'console_scripts': ['oneformer = oneformer.cli:main']},
     install_requires=[
         'ftfy',
         'hotcoco',

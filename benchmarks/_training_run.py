@@ -19,6 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 
 from _cli import build_runner, load_config  # noqa: E402
 from _gpu_store import source_state, write_whole  # noqa: E402
+from _precision import use_float32, use_mixed_precision  # noqa: E402
 from _trainings import SHEET, lock  # noqa: E402
 
 
@@ -117,16 +118,14 @@ def make_config(run: dict):
 
 def place(config, run: dict) -> None:
     """Set what depends on the machine: folders, workers, precision."""
-    import train
-
     config.train_dataloader.num_workers = run['workers']
     for name in ('train', 'val', 'test'):
         for dataset in datasets_of(config[f'{name}_dataloader'].dataset):
             dataset.data_root = run['data_root']
     if run['precision'] == 'bfloat16':
-        train.use_mixed_precision(config, 'bfloat16')
+        use_mixed_precision(config, 'bfloat16')
     else:
-        train.use_float32(config)
+        use_float32(config)
     config.resume = Path(run['work_dir'], 'last_checkpoint').exists()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from projects.oneformer import compat, config_path, doctor
 from projects.oneformer.version import __version__
+from tools.misc.make_demo_data import make_demo_data
 
 ROOT = Path(__file__).parents[1]
 BUILD = """
@@ -32,7 +33,7 @@ def dist(tmp_path_factory) -> Path:
     for path in ROOT.iterdir():
         if path.is_file():
             shutil.copy(path, sources)
-    for folder in ('configs', 'projects', 'tools'):
+    for folder in ('configs', 'oneformer', 'projects', 'tools'):
         shutil.copytree(ROOT / folder, sources / folder)
     subprocess.run(
         [sys.executable, '-c', BUILD],
@@ -65,7 +66,7 @@ def test_the_wheel_is_pure_python(wheel):
 
 def test_the_wheel_holds_the_package_its_data_configs_and_tools(wheel):
     files = set(zipfile.ZipFile(wheel).namelist())
-    expected = source_files('projects/oneformer')
+    expected = source_files('projects/oneformer') | source_files('oneformer')
     expected |= {
         f'projects/oneformer/.mim/{name}'
         for name in source_files('configs') | source_files('tools')
@@ -83,6 +84,7 @@ def test_the_wheel_leaves_room_for_other_projects(wheel):
     files = zipfile.ZipFile(wheel).namelist()
     assert 'projects/__init__.py' not in files
     assert {name.split('/')[0] for name in files} == {
+        'oneformer',
         'projects',
         f'oneformer_openmmlab-{__version__}.dist-info',
     }
@@ -93,7 +95,7 @@ def test_the_source_archive_holds_what_the_wheel_is_built_from(dist):
     with tarfile.open(path) as archive:
         files = {name.partition('/')[2] for name in archive.getnames()}
     expected = {'LICENSE', 'model-index.yml', 'pyproject.toml', 'setup.py'}
-    for folder in ('configs', 'projects', 'tools'):
+    for folder in ('configs', 'oneformer', 'projects', 'tools'):
         expected |= source_files(folder)
     assert expected <= files
 
@@ -223,3 +225,47 @@ def test_the_extras_admit_what_the_tests_run_with():
     pins = constraints('onedl') | constraints('upstream')
     assert requirements
     assert {name: pins[name] for name, _ in requirements} == dict(requirements)
+
+
+def test_the_wheel_brings_the_command(wheel, tmp_path):
+    site = tmp_path / 'site-packages'
+    zipfile.ZipFile(wheel).extractall(site)
+    (entry_points,) = site.glob('*.dist-info/entry_points.txt')
+    assert 'oneformer = oneformer.cli:main' in entry_points.read_text()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, '-m', 'oneformer', *arguments],
+            cwd=tmp_path,
+            env=os.environ | dict(PYTHONPATH=str(site)),
+            capture_output=True,
+            text=True,
+        )
+
+    assert run('train', '--help').stdout.startswith('usage: oneformer train')
+    listed = run('configs', '--json').stdout
+    assert str(site / 'projects/oneformer/.mim/configs') in listed
+
+
+def test_the_command_of_the_wheel_writes_a_config_for_data(wheel, tmp_path):
+    site = tmp_path / 'site-packages'
+    zipfile.ZipFile(wheel).extractall(site)
+    make_demo_data(tmp_path / 'shapes', num_train=2, num_val=1, size=64)
+    code = (
+        'import sys; from oneformer.cli import main\n'
+        "main(['init', 'shapes', '--device', 'cpu'])\n"
+        'from mmengine.config import Config\n'
+        "config = Config.fromfile('oneformer_shapes.py')\n"
+        'print(config.filename, config.model.metainfo.thing_classes)'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env=os.environ | dict(PYTHONPATH=str(site)),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.splitlines()[-1] == (
+        "oneformer_shapes.py ('disc', 'square', 'triangle', 'star')"
+    )

@@ -775,20 +775,20 @@ def train_one_iteration(model: nn.Module, config) -> None:
 
 
 @pytest.fixture
-def train_tool(monkeypatch):
-    """The module of tools/train.py."""
+def precision(monkeypatch):
+    """The module of tools/_precision.py."""
     folder = CONFIGS.parent / 'tools'
     monkeypatch.syspath_prepend(str(folder))
-    return runpy.run_path(str(folder / 'train.py'))
+    return runpy.run_path(str(folder / '_precision.py'))
 
 
 @pytest.mark.parametrize('has_gpu', [False, True])
 def test_mixed_precision_falls_back_to_float32_without_a_gpu(
-    train_tool, monkeypatch, capsys, has_gpu
+    precision, monkeypatch, capsys, has_gpu
 ):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: has_gpu)
     config = load_config('oneformer_r50_coco')
-    train_tool['use_what_there_is'](config)
+    precision['use_what_there_is'](config)
     warned = capsys.readouterr().err
     if has_gpu:
         assert config.optim_wrapper.type == 'AmpOptimWrapper'
@@ -800,11 +800,11 @@ def test_mixed_precision_falls_back_to_float32_without_a_gpu(
 
 
 def test_a_recipe_in_float32_trains_in_silence_without_a_gpu(
-    train_tool, monkeypatch, capsys
+    precision, monkeypatch, capsys
 ):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     config = load_config('oneformer_swin-l_coco')
-    train_tool['use_what_there_is'](config)
+    precision['use_what_there_is'](config)
     assert (
         config.optim_wrapper
         == load_config('oneformer_swin-l_coco').optim_wrapper
@@ -813,15 +813,15 @@ def test_a_recipe_in_float32_trains_in_silence_without_a_gpu(
 
 
 def test_the_precision_can_be_chosen_on_the_command_line(
-    train_tool, monkeypatch
+    precision, monkeypatch
 ):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     config = load_config('oneformer_r50_coco')
-    train_tool['use_mixed_precision'](config, 'bfloat16')
+    precision['use_mixed_precision'](config, 'bfloat16')
     wrapper = config.optim_wrapper
     assert (wrapper.type, wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
     assert wrapper.loss_scale == 1.0
-    train_tool['use_float32'](config)
+    precision['use_float32'](config)
     assert wrapper.type == 'OptimWrapper'
     assert not {'dtype', 'loss_scale'} & set(wrapper)
 

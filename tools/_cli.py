@@ -104,6 +104,12 @@ def device(text: str) -> str:
     return text
 
 
+def program() -> list[str]:
+    """Return the words that run this tool, as in ``oneformer train``."""
+    script = sys.argv[0]
+    return ['python', script] if script.endswith('.py') else script.split()
+
+
 def find_project() -> None:
     """Let the tools of a checkout find its modules without installation."""
     root = osp.dirname(osp.dirname(osp.abspath(__file__)))

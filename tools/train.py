@@ -1,12 +1,18 @@
-"""Train a model.
+"""Train a model, on a config or on a folder of data.
+
+With a folder a config for it is written first, as by `oneformer init`; then
+the data is checked, the model trained and tested, and a sheet of images
+drawn. The same command continues where it was interrupted.
 
 Example: python tools/train.py configs/oneformer_swin-t_coco.py --amp
+         oneformer train my_data --minutes 30
 """
 
 import argparse
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from _cli import (
     add_run_options,
@@ -14,8 +20,12 @@ from _cli import (
     finish,
     load_config,
     one_line_errors,
+    program,
     set_work_dir,
 )
+from _own_training import minutes, run_on_data
+from _precision import choose_precision
+from init import add_data_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +34,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or folder of data')
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument(
         '--amp',
@@ -53,19 +63,56 @@ def parse_args() -> argparse.Namespace:
         'one in the work folder',
     )
     add_run_options(parser)
-    return parser.parse_args()
+    own = parser.add_argument_group('with a folder of data')
+    own.add_argument(
+        '--minutes',
+        type=minutes,
+        help='shorten the training so that all takes so long; a few '
+        'iterations are measured for it',
+    )
+    add_data_options(own)
+    args = parser.parse_args()
+    check_group(parser, own, args)
+    return args
+
+
+def check_group(
+    parser: argparse.ArgumentParser,
+    group: argparse._ArgumentGroup,
+    args: argparse.Namespace,
+) -> None:
+    """Refuse options that would have no effect."""
+    args.data = Path(args.config) if os.path.isdir(args.config) else None
+    given = [
+        action.option_strings[0]
+        for action in group._group_actions
+        if getattr(args, action.dest) is not None
+    ]
+    if args.data is None and given:
+        parser.error(
+            f'{", ".join(given)} is for a folder of data, and {args.config} '
+            'is none: change the config instead.'
+        )
+    if args.data is None:
+        return
+    if args.launcher != 'none' or args.auto_scale_lr:
+        name = '--auto-scale-lr' if args.auto_scale_lr else '--launcher'
+        parser.error(
+            f'{name} needs a config: write one with `oneformer init '
+            f'{args.config}`, and train on it.'
+        )
+    if args.resume:
+        parser.error('With a folder of data training resumes by itself.')
 
 
 def main() -> None:
     """Train."""
     args = parse_args()
+    if args.data is not None:
+        run_on_data(args)
+        return
     config = load_config(args.config, args.cfg_options)
-    if args.amp:
-        use_mixed_precision(config, args.amp)
-    elif args.no_amp:
-        use_float32(config)
-    else:
-        use_what_there_is(config)
+    choose_precision(config, args)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in config:
             sys.exit(
@@ -107,7 +154,7 @@ def continuation() -> str:
     if int(os.environ.get('WORLD_SIZE', 1)) > 1:
         return 'the same command and --resume'
     again = [] if sys.argv[-1] == '--resume' else ['--resume']
-    return shlex.join(['python', *sys.argv, *again])
+    return shlex.join([*program(), *sys.argv[1:], *again])
 
 
 def print_once(*lines: object) -> None:
@@ -115,41 +162,6 @@ def print_once(*lines: object) -> None:
     rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0
     if int(rank) == 0:
         print(*lines, sep='\n', flush=True)
-
-
-def use_mixed_precision(config, dtype: str) -> None:
-    """Set up mixed precision in a config."""
-    import torch
-
-    if not torch.cuda.is_available():
-        sys.exit('--amp needs a GPU, and PyTorch finds none: leave it out.')
-    config.optim_wrapper.type = 'AmpOptimWrapper'
-    config.optim_wrapper.dtype = dtype
-    # Only float16 can underflow.
-    config.optim_wrapper.loss_scale = 'dynamic' if dtype == 'float16' else 1.0
-
-
-def use_float32(config) -> None:
-    """Undo the mixed precision of a config."""
-    if config.optim_wrapper.type == 'AmpOptimWrapper':
-        config.optim_wrapper.type = 'OptimWrapper'
-        for option in ('dtype', 'loss_scale', 'use_fsdp'):
-            config.optim_wrapper.pop(option, None)
-
-
-def use_what_there_is(config) -> None:
-    """Train in float32 where mixed precision is not to be had."""
-    import torch
-
-    wrapper = config.optim_wrapper
-    if wrapper.type != 'AmpOptimWrapper' or torch.cuda.is_available():
-        return
-    print(
-        f'The config asks for mixed precision ({wrapper.get("dtype")}), which '
-        'needs a GPU, and PyTorch finds none: training in float32.',
-        file=sys.stderr,
-    )
-    use_float32(config)
 
 
 if __name__ == '__main__':

@@ -4,21 +4,24 @@ import argparse
 import runpy
 import sys
 
-from .doctor import report
+from .doctor import report, report_json
 
 
-def main() -> int:
+def main(prog: str = 'python -m projects.oneformer') -> int:
     parser = argparse.ArgumentParser(
-        prog='python -m projects.oneformer',
+        prog=prog,
         description='OneFormer for OpenMMLab: one model for panoptic, '
         'instance and semantic segmentation.',
         epilog='To train, test and segment images, see tools/ and README.md.',
     )
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
-    commands.add_parser(
+    check = commands.add_parser(
         'doctor',
         help='check the installation: what will run, what is missing, and '
         'the command against it',
+    )
+    check.add_argument(
+        '--json', action='store_true', help='print the report as JSON'
     )
     script = commands.add_parser(
         'run',
@@ -34,7 +37,7 @@ def main() -> int:
         parser.print_help()
         return 0
     if args.command == 'doctor':
-        return report()
+        return report_json() if args.json else report()
     # The package, already imported, stands in for the operators.
     sys.argv = [args.script, *args.arguments]
     runpy.run_path(args.script, run_name='__main__')

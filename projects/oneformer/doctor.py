@@ -1,6 +1,7 @@
 """Reports what is installed, what will run, and what to do about the rest."""
 
 import importlib
+import json
 import os
 import platform
 import sys
@@ -55,6 +56,24 @@ def report() -> int:
     for number, problem in enumerate(problems, 1):
         print(f'\nProblem {number}: {problem}')
     print('\nOneFormer cannot run.' if problems else '\nOneFormer can run.')
+    return int(bool(problems))
+
+
+def report_json() -> int:
+    """Print the report for a program: lines, problems, and the verdict.
+
+    Returns:
+        int: 0 if OneFormer can run, 1 if not.
+    """
+    findings = list(diagnose())
+    problems = [f for f in findings if isinstance(f, Problem)]
+    content = dict(
+        version=__version__,
+        can_run=not problems,
+        report=[f.strip() for f in findings if isinstance(f, str)],
+        problems=[p._asdict() for p in problems],
+    )
+    print(json.dumps(content, indent=1))
     return int(bool(problems))
 
 

@@ -21,13 +21,23 @@ def config_path(name: str) -> str:
     for folder in PLACES:
         if (folder / name).is_file():
             return str(folder / name)
-    known = sorted(
-        path.relative_to(folder).as_posix()
-        for folder in PLACES
-        for path in folder.rglob('*.py')
-    )
+    known = [*config_names(), *config_names('_base_/**/*.py')]
     close = difflib.get_close_matches(name, known, n=3)
     raise FileNotFoundError(
         f'OneFormer has no config {name!r}; '
         + (f'similar are {", ".join(close)}.' if close else 'see configs/.')
+    )
+
+
+def config_names(pattern: str = '*.py') -> list[str]:
+    """Return the names of the shipped configs, sorted.
+
+    Args:
+        pattern (str): As for ``Path.glob``; by default the bricks in
+            ``_base_`` are left out.
+    """
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for folder in PLACES
+        for path in folder.glob(pattern)
     )

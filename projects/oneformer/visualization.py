@@ -111,8 +111,9 @@ def ground_truth_sample(
 
     Args:
         id_map (np.ndarray): Segment ids, (H, W).
-        segments_info (Iterable[dict]): For each segment ``id``, ``category``
-            (the index of its class), ``is_thing`` and ``iscrowd``.
+        segments_info (Iterable[dict]): For each segment ``id``, or ``ids``
+            where it has several, ``category`` (the index of its class),
+            ``is_thing`` and ``iscrowd``.
         num_classes (int): Number of classes, which stands for void.
 
     Returns:
@@ -123,7 +124,8 @@ def ground_truth_sample(
     semantic = panoptic.copy()
     masks, labels = [], []
     for number, segment in enumerate(segments_info, start=1):
-        mask = id_map == segment['id']
+        ids = segment['ids'] if 'ids' in segment else [segment['id']]
+        mask = np.isin(id_map, ids)
         label = segment['category']
         panoptic[mask] = label
         if segment['is_thing']:

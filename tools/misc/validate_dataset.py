@@ -104,6 +104,7 @@ def main() -> None:
 def find(args: argparse.Namespace) -> tuple[list, list[str], Path | None]:
     """Return the annotation sets, remarks, and the folder of the data."""
     import dataset_validation as checks
+    from _cli import find_project
 
     path = Path(args.data)
     if path.is_dir():
@@ -115,6 +116,7 @@ def find(args: argparse.Namespace) -> tuple[list, list[str], Path | None]:
         raise FileNotFoundError(
             f'{path} does not exist: name a config or a folder of data.'
         )
+    find_project()  # a config may inherit by oneformer.config_path
     sets, remarks = checks.sets_of_config(
         str(path), config_options(args.cfg_options)
     )
