@@ -11,8 +11,14 @@ ROOT = 'projects.oneformer'
 # that it begins with; modules of one layer may import one another.
 LAYERS = (
     ('version', 'compat', 'errors', 'shipped_configs'),
-    ('optional', 'tasks', 'run_lengths', 'images'),
-    ('mmcv_ops', 'registry', 'text', 'metainfo', 'visualization'),
+    (
+        *('optional', 'tasks', 'run_lengths', 'images'),
+        *('segment_ids', 'file_writing', 'video'),
+    ),
+    ('drawing',),
+    ('results',),
+    ('mmcv_ops', 'registry', 'text', 'metainfo', 'sample_result'),
+    ('visualization',),
     ('weights', 'checkpoint'),
     ('models.layers',),
     ('models.losses', 'models.backbones'),

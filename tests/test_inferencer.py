@@ -1,30 +1,25 @@
 """From images to results; and weights that do not fit."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from threading import Barrier
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Barrier, Thread
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData, PixelData
 from PIL import Image as PillowImage
-from pycocotools import mask as coco_mask
 
 from projects.oneformer.images import ImageError
-from projects.oneformer.inferencer import (
-    OneFormerInferencer,
-    describe,
-    inference_model,
-)
+from projects.oneformer.inferencer import OneFormerInferencer, inference_model
+from projects.oneformer.sample_result import segment_scores
 from projects.oneformer.tasks import RESULT_FIELDS, TASKS
 from projects.oneformer.weights.reader import load_weights
-from tests.model_configs import METAINFO, tiny_model
+from tests.model_configs import tiny_model
 
 PIPELINE = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
@@ -42,6 +37,7 @@ PIPELINE = [
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp('weights') / 'training.pth'
     init_default_scope('mmdet')
+    torch.manual_seed(0)
     model = MODELS.build(tiny_model(training=True))
     torch.save(dict(state_dict=model.state_dict()), path)
     return path
@@ -50,7 +46,7 @@ def weights(tmp_path_factory):
 def config():
     return Config(
         dict(
-            model=tiny_model(training=True, object_mask_thr=0.0),
+            model=tiny_model(training=True, object_mask_thr=0.0, iou_thr=0.0),
             test_dataloader=dict(dataset=dict(pipeline=PIPELINE)),
         )
     )
@@ -88,7 +84,7 @@ def test_two_threads_get_the_results_of_their_own_tasks(inferencer, image):
     images = [image, image[:32], image[:, ::-1].copy()]
     tasks = ('semantic', 'panoptic')
     expected = {
-        task: [labels_of(sample, task) for sample in inferencer(images, task)]
+        task: [map_of(result, task) for result in inferencer(images, task)]
         for task in tasks
     }
     start = Barrier(len(tasks))
@@ -97,10 +93,9 @@ def test_two_threads_get_the_results_of_their_own_tasks(inferencer, image):
         start.wait()
         for _ in range(8):
             results = inferencer(images, task)
-            for sample, labels in zip(results, expected[task], strict=True):
-                fields = {f for f in RESULT_FIELDS.values() if f in sample}
-                assert fields == {RESULT_FIELDS[task]}
-                assert labels_of(sample, task).equal(labels)
+            for result, labels in zip(results, expected[task], strict=True):
+                assert result.tasks == (task,)
+                assert np.array_equal(map_of(result, task), labels)
 
     with ThreadPoolExecutor(len(tasks)) as pool:
         for outcome in [pool.submit(segment, task) for task in tasks]:
@@ -111,27 +106,73 @@ def test_two_calls_may_take_turns(inferencer, image):
     calls = [inferencer([image] * 2, tasks=task) for task in TASKS]
     for _ in range(2):
         for task, call in zip(TASKS, calls, strict=True):
-            sample = next(call)
-            fields = {f for f in RESULT_FIELDS.values() if f in sample}
-            assert fields == {RESULT_FIELDS[task]}
+            assert next(call).tasks == (task,)
 
 
-def labels_of(sample, task):
-    return sample.get(RESULT_FIELDS[task]).sem_seg
+def map_of(result, task):
+    return result.panoptic if task == 'panoptic' else result.semantic
 
 
-def test_results_have_the_size_of_the_image(inferencer, image):
-    (sample,) = inferencer(image)
+def test_samples_have_the_size_of_the_image(inferencer, image):
+    (sample,) = inferencer.samples(image)
     assert sample.pred_panoptic_seg.sem_seg.shape == (1, 40, 52)
     assert sample.pred_sem_seg.sem_seg.shape == (1, 40, 52)
     assert sample.pred_instances.masks.shape[1:] == (40, 52)
 
 
 def test_only_the_requested_tasks_have_results(inferencer, image):
-    (sample,) = inferencer(image, tasks='semantic')
-    assert 'pred_sem_seg' in sample
-    assert 'pred_panoptic_seg' not in sample
-    assert 'pred_instances' not in sample
+    (result,) = inferencer(image, tasks='semantic')
+    assert result.tasks == ('semantic',)
+    assert result.panoptic is result.segments is result.instances is None
+    (sample,) = inferencer.samples(image, tasks='semantic')
+    fields = {f for f in RESULT_FIELDS.values() if f in sample}
+    assert fields == {'pred_sem_seg'}
+
+
+def test_a_result_holds_what_its_sample_does(inferencer, image):
+    (sample,), (result,) = inferencer.samples(image), inferencer(image)
+    assert (result.height, result.width) == (40, 52)
+    assert np.array_equal(result.image, image[..., ::-1])
+    assert np.array_equal(result.semantic, sample.pred_sem_seg.sem_seg[0])
+    codes = sample.pred_panoptic_seg.sem_seg[0].numpy()
+    assert result.segments
+    for segment in result.segments:
+        (code,) = np.unique(codes[segment.mask])
+        assert np.array_equal(codes == code, segment.mask)
+        assert code % 1000 == segment.label
+    assert (codes[result.panoptic == 0] == len(result.classes)).all()
+    found = sample.pred_instances
+    everything = result.filter(0.0).instances
+    order = found.scores.argsort(descending=True, stable=True)
+    assert [i.score for i in everything] == found.scores[order].tolist()
+    assert [i.label for i in everything] == found.labels[order].tolist()
+    for instance, mask in zip(everything, found.masks[order], strict=True):
+        assert np.array_equal(instance.mask, mask)
+
+
+def test_panoptic_segments_have_the_class_score_of_their_query(
+    inferencer, image
+):
+    (result,) = inferencer(image, 'panoptic')
+    (sample,) = inferencer.samples(image, 'panoptic')
+    scores = segment_scores(sample.pred_panoptic_seg)
+    codes = sample.pred_panoptic_seg.sem_seg[0].numpy()
+    assert result.segments
+    for segment in result.segments:
+        assert segment.score == scores[codes[segment.mask][0]] > 0
+
+
+def test_instances_below_the_threshold_come_back_without_a_new_pass(
+    inferencer, image
+):
+    (full,) = inferencer(image, 'instance', score_thr=0)
+    scores = [segment.score for segment in full.instances]
+    assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1]
+    middle = scores[len(scores) // 2]
+    (result,) = inferencer(image, 'instance', score_thr=middle)
+    shown = [segment.score for segment in result.instances]
+    assert shown == [score for score in scores if score >= middle]
+    assert [s.score for s in result.filter(0).instances] == scores
 
 
 def test_a_file_and_its_pixels_give_the_same(inferencer, image, tmp_path):
@@ -139,22 +180,21 @@ def test_a_file_and_its_pixels_give_the_same(inferencer, image, tmp_path):
     cv2.imwrite(str(path), image)
     (of_file,) = inferencer(path, tasks='semantic')
     (of_array,) = inferencer(image, tasks='semantic')
-    assert torch.equal(
-        of_file.pred_sem_seg.sem_seg, of_array.pred_sem_seg.sem_seg
-    )
+    assert np.array_equal(of_file.semantic, of_array.semantic)
+    assert of_file.image_name == str(path) and of_array.image_name is None
 
 
 def test_images_of_mixed_sizes_come_back_in_order(inferencer, image):
     images = [image, image[:32], image[:, :20]]
     shapes = [
-        tuple(sample.pred_sem_seg.sem_seg.shape[1:])
-        for sample in inferencer(images, tasks='semantic', batch_size=2)
+        result.semantic.shape
+        for result in inferencer(images, tasks='semantic', batch_size=2)
     ]
     assert shapes == [(40, 52), (32, 52), (40, 20)]
 
 
-def test_pillow_and_arrays_of_other_channels_give_the_same(inferencer, image):
-    """Arrays are BGR, images of Pillow are RGB."""
+def test_images_of_all_kinds_give_the_same(inferencer, image):
+    """Arrays are BGR, images of Pillow and tensors are RGB."""
     grey = image[..., 0]
     for given, same in (
         (PillowImage.fromarray(image[..., ::-1]), image),
@@ -162,13 +202,103 @@ def test_pillow_and_arrays_of_other_channels_give_the_same(inferencer, image):
         (grey, np.dstack([grey] * 3)),
         (grey[..., None], np.dstack([grey] * 3)),
         (PillowImage.fromarray(grey), np.dstack([grey] * 3)),
+        (torch.tensor(image[..., ::-1].copy()).permute(2, 0, 1), image),
+        (torch.tensor(grey)[None], np.dstack([grey] * 3)),
     ):
         assert np.array_equal(inferencer.read(given), same)
         (found,) = inferencer(given, 'semantic')
         (expected,) = inferencer(same, 'semantic')
-        assert labels_of(found, 'semantic').equal(
-            labels_of(expected, 'semantic')
+        assert np.array_equal(found.semantic, expected.semantic)
+
+
+def test_arrays_are_rgb_where_the_inferencer_is_made_so(
+    inferencer, weights, image
+):
+    rgb = OneFormerInferencer(config(), weights, 'cpu', channel_order='rgb')
+    assert np.array_equal(rgb.read(image[..., ::-1]), image)
+    (found,) = rgb(image[..., ::-1], 'semantic')
+    (expected,) = inferencer(image, 'semantic')
+    assert np.array_equal(found.semantic, expected.semantic)
+    assert np.array_equal(found.image, expected.image)
+    with pytest.raises(ValueError, match="Unknown channel_order 'gbr'"):
+        OneFormerInferencer(config(), weights, 'cpu', channel_order='gbr')
+
+
+def test_a_folder_gives_its_images_by_name(inferencer, image, tmp_path):
+    for name in ('b.png', 'a.jpg', 'notes.txt'):
+        cv2.imwrite(str(tmp_path / 'image.png'), image)
+        (tmp_path / 'image.png').rename(tmp_path / name)
+    names = [r.image_name for r in inferencer(tmp_path, 'semantic')]
+    assert names == [str(tmp_path / name) for name in ('a.jpg', 'b.png')]
+
+
+def test_a_folder_without_images_is_named(inferencer, tmp_path):
+    with pytest.raises(ImageError, match=f'{tmp_path} has no image'):
+        next(inferencer(tmp_path))
+
+
+@pytest.fixture
+def video(image, tmp_path):
+    """Three frames, each darker than the one before."""
+    path = tmp_path / 'clip.avi'
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5, (52, 40)
+    )
+    for number in range(3):
+        writer.write(np.full_like(image, 200 - 80 * number))
+    writer.release()
+    return path
+
+
+def test_a_video_gives_a_result_for_each_frame(inferencer, video, image):
+    results = list(inferencer([video, image], 'semantic', batch_size=2))
+    names = [result.image_name for result in results]
+    stem = str(video.with_suffix(''))
+    assert names == [f'{stem}_00000{n}.png' for n in range(3)] + [None]
+    for number, result in enumerate(results[:3]):
+        # JPEG keeps a grey image within a few levels.
+        assert abs(result.image.mean() - (200 - 80 * number)) < 4
+
+
+def test_a_video_that_cannot_be_read_is_named(inferencer, tmp_path, image):
+    path = tmp_path / 'clip.mp4'
+    path.write_bytes(b'no video')
+    found = list(
+        inferencer(
+            [path, tmp_path / 'gone.mp4', image],
+            'semantic',
+            return_errors=True,
         )
+    )
+    assert f'Video {path} has no frame' in str(found[0])
+    assert 'gone.mp4 does not exist' in str(found[1])
+    assert found[2].tasks == ('semantic',)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a server of ``tmp_path``."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = partial(Handler, directory=str(tmp_path))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as own:
+        thread = Thread(target=own.serve_forever)
+        thread.start()
+        yield f'http://127.0.0.1:{own.server_port}'
+        own.shutdown()
+        thread.join()
+
+
+def test_an_address_is_read(inferencer, image, server, tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), image)
+    (found,) = inferencer(f'{server}/a.png', 'semantic')
+    assert np.array_equal(found.image, image[..., ::-1])
+    assert found.image_name == f'{server}/a.png'
+    with pytest.raises(ImageError, match=r'b\.png'):
+        next(inferencer(f'{server}/b.png', 'semantic'))
 
 
 @pytest.mark.parametrize(
@@ -188,10 +318,10 @@ def test_an_array_that_is_no_image_is_refused(inferencer, image, change):
 
 
 @pytest.mark.parametrize(
-    'images', [None, 3, b'a.jpg', [None], ['a.jpg', 3], torch.zeros(3, 4, 4)]
+    'images', [None, 3, b'a.jpg', [None], ['a.jpg', 3], [['a.jpg']]]
 )
 def test_another_kind_is_refused_at_the_call(inferencer, images):
-    with pytest.raises(TypeError, match='Expected an array .*, got '):
+    with pytest.raises(TypeError, match='Expected an array or .*, got '):
         inferencer(images)
 
 
@@ -202,6 +332,28 @@ def test_another_kind_from_a_generator_is_refused_at_its_turn(
     next(results)
     with pytest.raises(TypeError, match='got int'):
         next(results)
+
+
+@pytest.mark.parametrize(
+    'tensor',
+    [
+        torch.zeros(3, 4, 4),
+        torch.zeros(4, 4, 3, dtype=torch.uint8),
+        torch.zeros(1, 3, 4, 4, dtype=torch.uint8),
+    ],
+    ids=['floats', 'channels last', 'batch'],
+)
+def test_a_tensor_that_is_no_image_is_refused(inferencer, tensor):
+    with pytest.raises(ValueError, match=r'torch.uint8 of shape \(3, H, W\)'):
+        next(inferencer(tensor))
+
+
+@pytest.mark.parametrize('score_thr', [-0.1, 1.5, float('nan')])
+def test_a_threshold_that_is_no_score_is_refused_at_the_call(
+    inferencer, image, score_thr
+):
+    with pytest.raises(ValueError, match='score_thr of 0 to 1'):
+        inferencer(image, score_thr=score_thr)
 
 
 def test_an_unknown_task_is_refused_at_the_call(inferencer, image):
@@ -222,10 +374,8 @@ def test_a_batch_of_nothing_is_refused_at_the_call(inferencer, image):
 def test_without_tasks_those_of_the_config_are_solved(weights, image):
     own = config()
     own.model.test_cfg.tasks = ['semantic']
-    (sample,) = OneFormerInferencer(own, weights, device='cpu')(image)
-    assert {f for f in RESULT_FIELDS.values() if f in sample} == {
-        'pred_sem_seg'
-    }
+    (result,) = OneFormerInferencer(own, weights, device='cpu')(image)
+    assert result.tasks == ('semantic',)
 
 
 @pytest.fixture
@@ -255,12 +405,12 @@ def test_an_error_takes_the_place_of_a_bad_image(
             assert isinstance(found, ImageError)
             assert str(path) in str(found)
         else:
-            assert found.img_path == str(path)
+            assert found.image_name == str(path)
 
 
 def test_the_images_before_a_bad_one_have_results(inferencer, one_bad_of_four):
     results = inferencer(one_bad_of_four(2), 'semantic', batch_size=4)
-    assert [Path(next(results).img_path).stem for _ in 'ab'] == ['a', 'b']
+    assert [next(results).stem for _ in 'ab'] == ['a', 'b']
     with pytest.raises(ImageError, match=r'c\.png cannot be read'):
         next(results)
 
@@ -271,7 +421,7 @@ def test_an_image_too_thin_to_be_resized_is_named(inferencer, image, tmp_path):
     thin, found = inferencer([path, image], 'semantic', return_errors=True)
     assert f'Image {path} of 3000 x 1 pixels does not pass' in str(thin)
     assert 'pad it' in str(thin)
-    assert 'pred_sem_seg' in found
+    assert found.tasks == ('semantic',)
 
 
 def test_a_bad_image_costs_no_other_in_tiles(weights, one_bad_of_four):
@@ -318,38 +468,3 @@ def test_weights_of_another_model_are_refused_and_nothing_is_loaded(weights):
 def test_missing_weights_are_named(weights):
     with pytest.raises(FileNotFoundError, match=r'none\.pth'):
         load_weights(torch.nn.Linear(1, 1), str(weights / 'none.pth'))
-
-
-def sample_of_a_cat_and_the_sky():
-    """Two rows of sky, a cat of two pixels below, and void."""
-    cat = torch.zeros(3, 4, dtype=torch.bool)
-    cat[2, 1:3] = True
-    panoptic = torch.full((3, 4), 6)
-    panoptic[:2] = 2
-    panoptic[cat] = 1 + 1000
-    sample = DetDataSample(
-        pred_panoptic_seg=PixelData(sem_seg=panoptic[None]),
-        pred_instances=InstanceData(
-            masks=torch.stack([cat, ~cat]),
-            labels=torch.tensor([1, 3]),
-            scores=torch.tensor([0.9, 0.2]),
-        ),
-    )
-    return sample, cat
-
-
-def test_a_panoptic_result_is_described_segment_by_segment():
-    sample, cat = sample_of_a_cat_and_the_sky()
-    sky, animal = describe(sample, 'panoptic', METAINFO)
-    assert (sky['class'], sky['is_thing'], sky['area']) == ('sky', False, 8)
-    assert sky['bbox'] == [0, 0, 4, 2]
-    assert (animal['class'], animal['is_thing']) == ('cat', True)
-    decoded = coco_mask.decode(animal['segmentation'])
-    assert np.array_equal(decoded, cat.numpy())
-
-
-def test_instances_below_the_threshold_are_not_described():
-    sample, _ = sample_of_a_cat_and_the_sky()
-    (animal,) = describe(sample, 'instance', METAINFO, score_thr=0.3)
-    assert (animal['class'], animal['score']) == ('cat', 0.9)
-    assert len(describe(sample, 'instance', METAINFO, score_thr=0.1)) == 2

@@ -16,7 +16,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from projects.oneformer.visualization import class_colors
+from projects.oneformer.drawing import class_colors
 from tests.recipe_twins import load_config, shrink, shrink_sizes
 from tools.misc.make_demo_data import make_demo_data
 

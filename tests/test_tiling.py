@@ -7,6 +7,8 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
 from projects.oneformer.inferencer import OneFormerInferencer
+from projects.oneformer.models.fusion_head import panoptic_result
+from projects.oneformer.sample_result import segment_scores
 from projects.oneformer.tiling import (
     Box,
     InstanceMosaic,
@@ -64,11 +66,23 @@ def test_score_maps_are_averaged_where_tiles_overlap():
     assert mosaic.result().equal((total / count).argmax(0))
 
 
-def panoptic(*tiles: list[list[int]]) -> list[list[int]]:
+def panoptic_tile(
+    codes: torch.Tensor, scores: dict[int, float] | None = None
+) -> PixelData:
+    scores = scores or {}
+    return panoptic_result(
+        codes,
+        VOID,
+        torch.tensor(list(scores), dtype=torch.int32),
+        torch.tensor(list(scores.values())),
+    )
+
+
+def panoptic(*tiles: list[int]) -> list[int]:
     mosaic = PanopticMosaic(4, 10, VOID)
     for tile, row in zip(ROW, tiles, strict=True):
-        mosaic.add(tile, torch.tensor([row] * 4))
-    result = mosaic.result()
+        mosaic.add(tile, panoptic_tile(torch.tensor([row] * 4)))
+    result = mosaic.result().sem_seg[0]
     assert (result == result[0]).all()
     return result[0].tolist()
 
@@ -110,8 +124,25 @@ def test_a_thing_of_four_tiles_is_one_thing():
     truth = torch.full((10, 10), SKY)
     truth[2:8, 1:9] = A
     for tile in tile_grid(10, 10, 6, 2):
-        mosaic.add(tile, truth[tile.box.within(Box(0, 0, 10, 10))])
-    assert mosaic.result().equal(truth.to(torch.int32))
+        part = truth[tile.box.within(Box(0, 0, 10, 10))]
+        mosaic.add(tile, panoptic_tile(part))
+    assert mosaic.result().sem_seg[0].equal(truth.to(torch.int32))
+
+
+def test_the_score_of_a_joined_segment_is_the_mean_over_its_pixels():
+    mosaic = PanopticMosaic(4, 10, VOID)
+    left = torch.tensor([[SKY, A, A, A, A, A]] * 4)
+    right = torch.tensor([[B, B, B, B, SKY, SKY]] * 4)
+    for tile, codes, scores in (
+        (ROW[0], left, {SKY: 0.6, A: 0.9}),
+        (ROW[1], right, {SKY: 0.9, B: 0.5, C: 0.1}),  # C has no pixel
+    ):
+        mosaic.add(tile, panoptic_tile(codes, scores))
+    # Columns 0 to 4 come from the left tile, the others from the right one:
+    # of the cat 4 and 3, of the sky 1 and 2.
+    assert segment_scores(mosaic.result()) == pytest.approx(
+        {SKY: (0.6 + 2 * 0.9) / 3, A: (4 * 0.9 + 3 * 0.5) / 7}
+    )
 
 
 def instances(*found: tuple[int, float, slice]) -> InstanceData:
@@ -185,14 +216,20 @@ def test_one_tile_for_the_image_gives_the_plain_result(
 ):
     plain = OneFormerInferencer(config(), weights, 'cpu')
     tiled = OneFormerInferencer(config(), weights, 'cpu', tile=52)
-    (expected,), (found,) = plain(image), tiled(image)
+    (expected,), (found,) = plain.samples(image), tiled.samples(image)
     assert found.ori_shape == (40, 52)
     for name in ('pred_panoptic_seg', 'pred_sem_seg'):
         assert_same_labels(found.get(name).sem_seg, expected.get(name).sem_seg)
         assert (
             found.get(name).sem_seg.dtype == expected.get(name).sem_seg.dtype
         )
-        assert found.get(name).metainfo == expected.get(name).metainfo
+        own, other = found.get(name), expected.get(name)
+        assert own.ignore_index == other.ignore_index
+    scores = segment_scores(expected.pred_panoptic_seg)
+    shown = expected.pred_panoptic_seg.sem_seg.unique().tolist()
+    assert segment_scores(found.pred_panoptic_seg) == pytest.approx(
+        {code: scores[code] for code in shown if code in scores}
+    )
     assert_same_instances(found.pred_instances, expected.pred_instances)
 
 
@@ -209,17 +246,15 @@ def test_tiles_of_an_image_are_answered_together(
         batches.append(len(batch))
         return [
             DetDataSample(
-                pred_panoptic_seg=PixelData(
-                    sem_seg=torch.full(
-                        (1, *entry['data_samples'].ori_shape), A
-                    )
+                pred_panoptic_seg=panoptic_tile(
+                    torch.full(entry['data_samples'].ori_shape, A)
                 )
             )
             for entry in batch
         ]
 
     monkeypatch.setattr(tiled, '_segment', segment)
-    (sample,) = tiled(image, tasks='panoptic', batch_size=3)
+    (sample,) = tiled.samples(image, tasks='panoptic', batch_size=3)
     assert batches == [3, 1]
     assert sample.pred_panoptic_seg.sem_seg.unique().tolist() == [A]
     assert sample.pred_panoptic_seg.sem_seg.shape == (1, 40, 52)

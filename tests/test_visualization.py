@@ -6,8 +6,8 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
+from projects.oneformer.drawing import class_colors
 from projects.oneformer.visualization import (
-    class_colors,
     draw_result,
     ground_truth_sample,
     image_sheet,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from projects.oneformer.evaluation.result_files import write_json, write_png
+from projects.oneformer.file_writing import write_json, write_png
 
 
 class ResultFolder:

@@ -172,6 +172,7 @@ def duration(seconds: float) -> str:
 def draw_sheet(config, checkpoint: str, target: Path) -> Path:
     """Draw some validation images with ground truth and predictions."""
     import mmcv
+    import numpy as np
     from mmdet.registry import DATASETS
 
     from projects.oneformer.images import read_image
@@ -187,12 +188,12 @@ def draw_sheet(config, checkpoint: str, target: Path) -> Path:
         info = dataset.get_data_info(index)
         image = read_image(info['img_path'])[..., ::-1]  # RGB
         truth = ground_truth(info, len(meta['classes']))
-        (sample,) = inferencer(info['img_path'], tasks=tasks)
+        (result,) = inferencer(info['img_path'], tasks=tasks)
         rows.append(
             [
                 image,
                 draw_result(image, truth, dataset.annotation, meta),
-                *(draw_result(image, sample, task, meta) for task in tasks),
+                *(np.asarray(result.plot(task)) for task in tasks),
             ]
         )
     sheet = image_sheet(rows, ['image', 'ground truth', *tasks])
@@ -203,7 +204,7 @@ def draw_sheet(config, checkpoint: str, target: Path) -> Path:
 def ground_truth(info: dict, num_classes: int):
     """Return the annotation of an image, of any kind, for drawing."""
     from projects.oneformer.datasets import LoadSegments
-    from projects.oneformer.datasets.transforms.segment_ids import decode_ids
+    from projects.oneformer.segment_ids import decode_ids
     from projects.oneformer.visualization import ground_truth_sample
 
     loaded = LoadSegments()(dict(info))

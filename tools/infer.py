@@ -144,31 +144,26 @@ def segment(
         results (ResultFolder): Where to; it is closed at the end, or if this
             stops before.
     """
+    import numpy as np
+
     from projects.oneformer.images import ImageError, printable
-    from projects.oneformer.inferencer import describe
-    from projects.oneformer.visualization import draw_result
 
     failed = []
-    meta = inferencer.dataset_meta
-    outcomes = inferencer(paths, tasks, batch_size, return_errors=True)
+    outcomes = inferencer(
+        paths, tasks, batch_size, return_errors=True, score_thr=score_thr
+    )
     try:
         for path, outcome in zip(paths, outcomes, strict=True):
-            try:
-                if isinstance(outcome, ImageError):
-                    raise outcome
-                image = inferencer.read(path)[..., ::-1]
-            except ImageError as error:
-                print(error, file=sys.stderr, flush=True)
+            if isinstance(outcome, ImageError):
+                print(outcome, file=sys.stderr, flush=True)
                 failed.append(printable(path))
                 continue
-            height, width = outcome.ori_shape
-            record = dict(height=height, width=width)
-            drawings = {}
+            record = dict(height=outcome.height, width=outcome.width)
             for task in tasks:
-                drawings[task] = draw_result(
-                    image, outcome, task, meta, score_thr
-                )
-                record[task] = describe(outcome, task, meta, score_thr)
+                record[task] = [
+                    segment.to_dict() for segment in outcome.segments_of(task)
+                ]
+            drawings = {task: np.asarray(outcome.plot(task)) for task in tasks}
             results.add(path, record, drawings)
             print(f'{printable(path)}: {", ".join(tasks)}', flush=True)
     finally:
@@ -185,6 +180,8 @@ def list_images(arguments: list[str]) -> list[Path]:
         if not path.exists():
             sys.exit(f'{path} does not exist.')
         if not path.is_dir():
+            if file_names.is_video(str(path)):
+                sys.exit(f'{path} is a video: expected images and folders.')
             paths.append(path)
             continue
         found = sorted(

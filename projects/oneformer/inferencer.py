@@ -4,24 +4,28 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from os import PathLike
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from PIL.Image import Image as PillowImage
-from pycocotools import mask as coco_mask
 
+from .datasets.file_names import IMAGE_SUFFIXES, image_stem, is_video
 from .images import ImageError, convert_image, image_errors, printable
-from .tasks import RESULT_FIELDS, check_task, read_tasks
+from .results import SegmentationResult
+from .sample_result import result_of_sample
+from .tasks import read_tasks
 from .tiling import Box, Mosaic, tile_grid
+from .video import read_frames
 from .weights.reader import load_weights
 
-Image = str | PathLike | PillowImage | np.ndarray
+Image = str | PathLike | PillowImage | np.ndarray | torch.Tensor
+CHANNEL_ORDERS = ('bgr', 'rgb')
 ANNOTATION_TRANSFORMS = (
     'LoadSegments',
     'LoadPanopticSegments',
@@ -29,6 +33,39 @@ ANNOTATION_TRANSFORMS = (
     'LoadAnnotations',
     'EvalTargets',
 )
+
+
+class Frame(NamedTuple):
+    """A frame of a video, BGR whatever the order of arrays is."""
+
+    pixels: np.ndarray
+
+
+class NamedImage(NamedTuple):
+    """An image as it is given to the model.
+
+    Attributes:
+        name (str | None): Path or address, if it has one.
+        image (Image | Frame | ImageError): What to load, or why there is
+            nothing.
+    """
+
+    name: str | None
+    image: Image | Frame | ImageError
+
+
+class Outcome(NamedTuple):
+    """What became of an image.
+
+    Attributes:
+        name (str | None): Path or address, if it has one.
+        pixels (np.ndarray | None): BGR; None if it cannot be read.
+        found (DetDataSample | ImageError): Results, or why there are none.
+    """
+
+    name: str | None
+    pixels: np.ndarray | None
+    found: DetDataSample | ImageError
 
 
 class OneFormerInferencer:
@@ -49,16 +86,18 @@ class OneFormerInferencer:
             default a quarter of the tile.
         tile_score_thr (float): Instances of a tile with a lower score are
             dropped, as every mask has the size of the image.
+        channel_order (str): Of arrays, 'bgr', as OpenCV reads images, or
+            'rgb'. Tensors are RGB in any case, as torchvision reads images.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the checkpoint does not fit the config, or the overlap
-            is over half of the tile.
+        ValueError: If the checkpoint does not fit the config, the overlap
+            is over half of the tile, or the channel order is unknown.
 
     Example:
         >>> inferencer = OneFormerInferencer('config.py', 'weights.pth')
-        >>> for sample in inferencer(['a.jpg', 'b.jpg'], tasks=['panoptic']):
-        ...     sample.pred_panoptic_seg.sem_seg  # (1, H, W)
+        >>> for result in inferencer(['a.jpg', 'b.jpg'], tasks=['panoptic']):
+        ...     result.save('out')
     """
 
     def __init__(
@@ -70,7 +109,14 @@ class OneFormerInferencer:
         tile: int | None = None,
         overlap: int | None = None,
         tile_score_thr: float = 0.0,
+        channel_order: str = 'bgr',
     ) -> None:
+        if channel_order not in CHANNEL_ORDERS:
+            raise ValueError(
+                f'Unknown channel_order {channel_order!r}: expected '
+                f'{" or ".join(map(repr, CHANNEL_ORDERS))}.'
+            )
+        self.channel_order = channel_order
         if tile is None and overlap is not None:
             raise ValueError('An overlap needs the size of tiles: set tile.')
         self.tile = tile
@@ -110,48 +156,77 @@ class OneFormerInferencer:
         tasks: str | Sequence[str] | None = None,
         batch_size: int = 1,
         return_errors: bool = False,
-    ) -> Iterator[DetDataSample | ImageError]:
-        """Yield one data sample per image, in their order.
+        score_thr: float = 0.3,
+    ) -> Iterator[SegmentationResult | ImageError]:
+        """Yield one result per image, in their order.
 
         Args:
-            images (Image | Iterable[Image]): Paths, images of Pillow or
-                arrays. They may differ in size. Arrays are np.uint8 and BGR,
-                as OpenCV reads them: (H, W, 3), (H, W, 4), whose alpha is
-                dropped, or grey, (H, W) or (H, W, 1).
+            images (Image | Iterable[Image]): One, or a list, generator or
+                other iterable of these, which may differ in size:
+
+                - path of an image, of a folder (its images, by name) or of a
+                  video (a result per frame), or an address, http(s)://...,
+                  of an image;
+                - image of Pillow;
+                - array, np.uint8, in the ``channel_order`` of the
+                  inferencer: (H, W, 3), (H, W, 4), whose alpha is dropped,
+                  or grey, (H, W) or (H, W, 1);
+                - tensor, torch.uint8, (3, H, W) in RGB or (1, H, W), as
+                  torchvision reads images.
             tasks (str | Sequence[str], optional): Each gets its own task
                 token; backbone and pixel decoder run once for all. By default
                 ``test_cfg.tasks`` of the model.
             batch_size (int): Images that go through the model together.
             return_errors (bool): Yield the :class:`ImageError` of an image
-                that cannot be read in the place of its sample, and go on. By
-                default it is raised after the samples of the images before.
+                that cannot be read in the place of its result, and go on. By
+                default it is raised after the results of the images before.
+            score_thr (float): Instances with a lower score are left out;
+                ``result.filter`` brings them back.
 
         Yields:
-            DetDataSample: With ``pred_panoptic_seg``, ``pred_instances`` and
-            ``pred_sem_seg``, those of the tasks, in the size of the image.
+            SegmentationResult: With the results of the tasks, in the size of
+            the image. It refers to the pixels of an array.
 
         Raises:
             TypeError: If an image is of another kind; of a sequence at once.
             ImageError: If an image cannot be read or is no such array; it is
                 a ValueError, and a FileNotFoundError if there is no file.
-            ValueError: At once, if a task is unknown, there is none, or the
-                batch size is not positive.
+            ValueError: At once, if a task is unknown, there is none, the
+                batch size is not positive, or the threshold is not from 0 to
+                1.
         """
-        if isinstance(images, Image):
-            images = [images]
-        elif isinstance(images, Sequence) and not isinstance(images, bytes):
-            for image in images:
-                _check_kind(image)
-        elif not isinstance(images, Iterable) or isinstance(
-            images, bytes | torch.Tensor
-        ):
-            _check_kind(images)
-        tasks = self.model.tasks if tasks is None else read_tasks(tasks)
-        if batch_size < 1:
+        if not 0 <= score_thr <= 1:
             raise ValueError(
-                f'Expected a batch size of 1 or more, got {batch_size}.'
+                f'Expected a score_thr of 0 to 1, got {score_thr}.'
             )
-        return self._results(images, tasks, batch_size, return_errors)
+        tasks = self._check_call(images, tasks, batch_size)
+        outcomes = self._outcomes(images, tasks, batch_size, return_errors)
+        return (
+            outcome.found
+            if isinstance(outcome.found, ImageError)
+            else self._result(outcome, tasks, score_thr)
+            for outcome in outcomes
+        )
+
+    def samples(
+        self,
+        images: Image | Iterable[Image],
+        tasks: str | Sequence[str] | None = None,
+        batch_size: int = 1,
+        return_errors: bool = False,
+    ) -> Iterator[DetDataSample | ImageError]:
+        """Yield one data sample per image, for metrics and hooks of mmdet.
+
+        Arguments and errors are those of a call.
+
+        Yields:
+            DetDataSample: With ``pred_panoptic_seg``, ``pred_instances`` (of
+            all scores) and ``pred_sem_seg``, those of the tasks, in the size
+            of the image and on the device of the model.
+        """
+        tasks = self._check_call(images, tasks, batch_size)
+        outcomes = self._outcomes(images, tasks, batch_size, return_errors)
+        return (outcome.found for outcome in outcomes)
 
     def read(self, image: Image) -> np.ndarray:
         """Return an image as the model reads it.
@@ -163,48 +238,106 @@ class OneFormerInferencer:
             TypeError: If it is of another kind.
             ImageError: If it cannot be read.
         """
+        _check_kind(image)
         return self._load(image)['img']
 
-    def _results(
+    def _check_call(
         self,
-        images: Iterable[Image],
+        images: Image | Iterable[Image],
+        tasks: str | Sequence[str] | None,
+        batch_size: int,
+    ) -> tuple[str, ...]:
+        """Check what can be checked before the first image; return tasks."""
+        if isinstance(images, Sequence) and not isinstance(
+            images, str | bytes
+        ):
+            for image in images:
+                _check_kind(image)
+        elif isinstance(images, bytes) or not isinstance(
+            images, Image | Iterable
+        ):
+            _check_kind(images)
+        if batch_size < 1:
+            raise ValueError(
+                f'Expected a batch size of 1 or more, got {batch_size}.'
+            )
+        return self.model.tasks if tasks is None else read_tasks(tasks)
+
+    def _result(
+        self, outcome: Outcome, tasks: tuple[str, ...], score_thr: float
+    ) -> SegmentationResult:
+        assert isinstance(outcome.found, DetDataSample)
+        assert outcome.pixels is not None
+        return result_of_sample(
+            outcome.found,
+            self.dataset_meta,
+            tasks,
+            score_thr,
+            image=outcome.pixels[..., ::-1],
+            image_name=outcome.name,
+        )
+
+    def _outcomes(
+        self,
+        images: Image | Iterable[Image],
         tasks: tuple[str, ...],
         batch_size: int,
         return_errors: bool,
-    ) -> Iterator[DetDataSample | ImageError]:
+    ) -> Iterator[Outcome]:
         batch: list[dict] = []
-        for image in images:
-            outcome: DetDataSample | ImageError | None = None
+        waiting: list[tuple[str | None, np.ndarray]] = []  # of the batch
+
+        def segment_batch() -> Iterator[Outcome]:
+            samples = self._segment(batch, tasks)
+            for image, sample in zip(waiting, samples, strict=True):
+                yield Outcome(*image, sample)
+            batch.clear()
+            waiting.clear()
+
+        for name, image in _list_images(images):
+            outcome: Outcome | None = None
             try:
+                if isinstance(image, ImageError):
+                    raise image
                 loaded = self._load(image)
+                pixels = loaded['img']
                 if self.tile is None:
-                    batch.append(self._prepare(loaded, image))
+                    batch.append(self._prepare(loaded, name or image))
+                    waiting.append((name, pixels))
                 else:
-                    outcome = self._segment_tiles(loaded, tasks, batch_size)
+                    sample = self._segment_tiles(loaded, tasks, batch_size)
+                    outcome = Outcome(name, pixels, sample)
             except ImageError as error:
-                outcome = error
+                outcome = Outcome(name, None, error)
             if batch and (outcome is not None or len(batch) == batch_size):
-                yield from self._segment(batch, tasks)
-                batch = []
-            if isinstance(outcome, ImageError) and not return_errors:
-                raise outcome
+                yield from segment_batch()
             if outcome is not None:
+                if isinstance(outcome.found, ImageError) and not return_errors:
+                    raise outcome.found
                 yield outcome
         if batch:
-            yield from self._segment(batch, tasks)
+            yield from segment_batch()
 
-    def _load(self, image: Image) -> dict:
+    def _load(self, image: Image | Frame) -> dict:
         """Return an image after the first step of the pipeline."""
-        _check_kind(image)
-        name = _name(image)
-        if isinstance(image, PillowImage):
-            image = convert_image(image, name)
-        if isinstance(image, np.ndarray):
-            return self._from_array(dict(img=_as_bgr(image), img_id=0))
-        with image_errors(name):
-            return self._from_file(dict(img_path=os.fsdecode(image), img_id=0))
+        if isinstance(image, Frame):
+            pixels = image.pixels
+        elif isinstance(image, PillowImage):
+            pixels = convert_image(image, _name(image))
+        elif isinstance(image, torch.Tensor):
+            pixels = _from_tensor(image)
+        elif isinstance(image, np.ndarray):
+            pixels = _three_channels(image)
+            if self.channel_order == 'rgb':
+                pixels = pixels[..., ::-1]
+        else:
+            with image_errors(_name(image)):
+                return self._from_file(
+                    dict(img_path=os.fsdecode(image), img_id=0)
+                )
+        return self._from_array(dict(img=pixels, img_id=0))
 
-    def _prepare(self, loaded: dict, image: Image) -> dict:
+    def _prepare(self, loaded: dict, image: Image | Frame) -> dict:
         """Return a loaded image as the model reads it."""
         height, width = loaded['img'].shape[:2]
         try:
@@ -237,7 +370,12 @@ class OneFormerInferencer:
             samples = self._segment(
                 [
                     self._prepare(
-                        self._load(image[tile.box.within(Box(0, 0, *size))]),
+                        self._from_array(
+                            dict(
+                                img=image[tile.box.within(Box(0, 0, *size))],
+                                img_id=0,
+                            )
+                        ),
                         image if path is None else path,
                     )
                     for tile in part
@@ -276,12 +414,54 @@ def _check_kind(image: object) -> None:
     """Raise TypeError for what is no image."""
     if not isinstance(image, Image):
         raise TypeError(
-            'Expected an array (np.uint8, BGR), a path or an image of Pillow, '
-            f'or several of them, got {type(image).__name__}.'
+            'Expected an array or a tensor (uint8), a path, an address or an '
+            'image of Pillow, or several of them, got '
+            f'{type(image).__name__}.'
         )
 
 
-def _name(image: Image) -> str:
+def _list_images(images: Image | Iterable[Image]) -> Iterator[NamedImage]:
+    """Yield the images of folders, videos and iterables one by one."""
+    for image in [images] if isinstance(images, Image) else images:
+        _check_kind(image)
+        if not isinstance(image, str | PathLike):
+            name = getattr(image, 'filename', None) or None
+            yield NamedImage(name and os.fsdecode(name), image)
+            continue
+        path = os.fsdecode(image)
+        try:
+            if os.path.isdir(path):
+                for file in _images_of(path):
+                    yield NamedImage(file, file)
+            elif is_video(path):
+                for name, frame in read_frames(path):
+                    yield NamedImage(name, Frame(frame))
+            else:
+                yield NamedImage(path, image)
+        except ImageError as error:
+            yield NamedImage(path, error)
+
+
+def _images_of(folder: str) -> list[str]:
+    """Return the paths of the images in a folder, by name.
+
+    Raises:
+        ImageError: If there is none.
+    """
+    found = sorted(
+        entry.path
+        for entry in os.scandir(folder)
+        if image_stem(entry.name) is not None and not entry.is_dir()
+    )
+    if not found:
+        raise ImageError(
+            f'Folder {printable(folder)} has no image '
+            f'({", ".join(IMAGE_SUFFIXES)}).'
+        )
+    return found
+
+
+def _name(image: Image | Frame) -> str:
     """Return what messages call an image."""
     if isinstance(image, str | PathLike):
         return printable(image)
@@ -290,7 +470,25 @@ def _name(image: Image) -> str:
     return 'of an array'
 
 
-def _as_bgr(array: np.ndarray) -> np.ndarray:
+def _from_tensor(tensor: torch.Tensor) -> np.ndarray:
+    """Return a tensor as an array, np.uint8 (H, W, 3), BGR."""
+    if (
+        tensor.ndim != 3
+        or len(tensor) not in (1, 3)
+        or tensor.dtype != torch.uint8
+        or not tensor.numel()
+    ):
+        raise ImageError(
+            'Expected a tensor torch.uint8 of shape (3, H, W), in RGB, or '
+            f'(1, H, W), not empty, got {tensor.dtype} of '
+            f'{tuple(tensor.shape)}. Scale other types to 0 .. 255, and give '
+            'images of a batch one by one.'
+        )
+    array = tensor.detach().cpu().permute(1, 2, 0).numpy()
+    return _three_channels(np.ascontiguousarray(array[..., ::-1]))
+
+
+def _three_channels(array: np.ndarray) -> np.ndarray:
     """Return an array with three channels, np.uint8 (H, W, 3)."""
     pixels = array[..., None] if array.ndim == 2 else array
     if (
@@ -301,8 +499,8 @@ def _as_bgr(array: np.ndarray) -> np.ndarray:
     ):
         raise ImageError(
             'Expected an array uint8 of shape (H, W), (H, W, 1), (H, W, 3) '
-            f'or (H, W, 4), in BGR and not empty, got {array.dtype} of '
-            f'{array.shape}. Scale other types to 0 .. 255.'
+            f'or (H, W, 4), not empty, got {array.dtype} of {array.shape}. '
+            'Scale other types to 0 .. 255.'
         )
     if pixels.shape[-1] == 1:
         return np.repeat(pixels, 3, axis=-1)
@@ -322,61 +520,3 @@ def inference_model(model: ConfigDict) -> ConfigDict:
     model.train_cfg = None
     model.backbone.init_cfg = None
     return model
-
-
-def describe(
-    sample: DetDataSample,
-    task: str,
-    dataset_meta: dict,
-    score_thr: float = 0.3,
-) -> list[dict]:
-    """List the segments of a result in plain types for JSON.
-
-    Args:
-        sample (DetDataSample): With the result of ``task``.
-        task (str): Which result.
-        dataset_meta (dict): ``classes`` and ``thing_classes``.
-        score_thr (float): Instances with a lower score are left out.
-
-    Returns:
-        list[dict]: Of each segment ``label`` (index of its class), ``class``,
-        ``is_thing``, ``area`` in pixels, ``bbox`` (x, y, width, height),
-        ``segmentation`` (COCO run lengths) and, for instances, ``score``.
-    """
-    result = sample.get(RESULT_FIELDS[check_task(task)])
-    classes = dataset_meta['classes']
-    if task == 'instance':
-        kept = result.scores >= score_thr
-        return [
-            dict(
-                _describe_mask(mask, label, dataset_meta),
-                score=round(score, 4),
-            )
-            for mask, label, score in zip(
-                result.masks[kept].cpu().numpy(),
-                result.labels[kept].tolist(),
-                result.scores[kept].tolist(),
-                strict=True,
-            )
-        ]
-    codes = result.sem_seg[0].cpu().numpy()
-    return [
-        _describe_mask(codes == code, code % INSTANCE_OFFSET, dataset_meta)
-        for code in np.unique(codes).tolist()
-        if code % INSTANCE_OFFSET < len(classes)
-    ]
-
-
-def _describe_mask(mask: np.ndarray, label: int, dataset_meta: dict) -> dict:
-    run_lengths = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
-    name = dataset_meta['classes'][label]
-    return dict(
-        label=label,
-        **{'class': name},
-        is_thing=name in dataset_meta['thing_classes'],
-        area=int(mask.sum()),
-        bbox=coco_mask.toBbox(run_lengths).tolist(),
-        segmentation=dict(
-            size=list(mask.shape), counts=run_lengths['counts'].decode()
-        ),
-    )

@@ -6,7 +6,8 @@ these rules:
 - Semantic: the score maps of the tiles that show a pixel are averaged.
 - Panoptic: every pixel comes from the tile whose border is farthest away. Two
   things of different tiles are one if they have the same class and their IoU,
-  within the overlap of the two tiles, is above 0.5.
+  within the overlap of the two tiles, is above 0.5. The score of a segment is
+  the mean of its parts, weighted by the pixels that come from each.
 - Instance: the same rule joins instances. The result is the union of their
   masks with the largest of their scores. As instances of one tile may
   overlap, pairs of two tiles are formed in order of falling IoU, and each
@@ -22,7 +23,7 @@ from typing import NamedTuple
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,6 +33,7 @@ from .models.fusion_head import (
     semantic_result,
 )
 from .models.mask_blocks import mask_boxes
+from .sample_result import segment_scores
 
 # A segment has at most one partner with an IoU above it.
 JOIN_IOU = 0.5
@@ -197,25 +199,39 @@ class PanopticMosaic:
 
     def __init__(self, height: int, width: int, num_classes: int) -> None:
         self.groups = Groups()
+        self.num_classes = num_classes
         self.classes: list[int] = []  # of each thing
+        # Pixels, and pixels times score, of the part of each thing that the
+        # canvas shows; and of each class of stuff.
+        self.thing_weights: list[tuple[int, float]] = []
+        self.stuff_weights: dict[int, tuple[int, float]] = {}
         # Labels of stuff, void, and -1 - i where the thing i is.
         self.canvas = torch.full(
             (height, width), num_classes, dtype=torch.int32
         )
         self._seen: list[tuple[Box, Tensor]] = []
 
-    def add(self, tile: Tile, codes: Tensor) -> None:
-        """Add the result of a tile, (h, w); tiles come row by row.
+    def add(self, tile: Tile, result: PixelData) -> None:
+        """Add the result of a tile; tiles come row by row.
 
         Args:
             tile (Tile): Its place.
-            codes (Tensor): class + 1000 * number, stuff having number 0.
+            result (PixelData): Of the fusion head, (h, w).
         """
-        segments = codes.cpu().to(torch.int32).clone()
-        for code in segments.unique().tolist():
+        codes = result.sem_seg[0].cpu().to(torch.int32)
+        scores = segment_scores(result)
+        shown = codes[tile.core.within(tile.box)]
+        segments = codes.clone()
+        for code in codes.unique().tolist():
+            area = int((shown == code).sum())
+            weight = (area, area * scores.get(code, 0.0))
             if code >= INSTANCE_OFFSET:
-                segments[segments == code] = -1 - self.groups.add()
+                segments[codes == code] = -1 - self.groups.add()
                 self.classes.append(code % INSTANCE_OFFSET)
+                self.thing_weights.append(weight)
+            elif code != self.num_classes:
+                old = self.stuff_weights.get(code, (0, 0.0))
+                self.stuff_weights[code] = _add(old, weight)
         self._seen = [
             seen for seen in self._seen if seen[0].bottom > tile.box.top
         ]
@@ -247,11 +263,12 @@ class PanopticMosaic:
             ):
                 self.groups.join(-1 - first, -1 - second)
 
-    def result(self) -> Tensor:
-        """Return class + 1000 * number, int32, (height, width).
+    def result(self) -> PixelData:
+        """Return a result as of the fusion head, int32, (height, width).
 
         Things are numbered from 1 in the order of their tiles.
         """
+        weights = dict(self.stuff_weights)
         codes = torch.zeros(len(self.groups), dtype=torch.int32)
         numbers: dict[int, int] = {}
         things = self.canvas < 0
@@ -260,10 +277,28 @@ class PanopticMosaic:
         for thing in sorted(shown, key=self.groups.find):
             group = self.groups.find(thing)
             number = numbers.setdefault(group, len(numbers) + 1)
-            codes[thing] = self.classes[group] + INSTANCE_OFFSET * number
+            code = self.classes[group] + INSTANCE_OFFSET * number
+            codes[thing] = code
+            old = weights.get(code, (0, 0.0))
+            weights[code] = _add(old, self.thing_weights[thing])
         joined = self.canvas.clone()
         joined[things] = codes[-1 - self.canvas[things]]
-        return joined
+        shown_codes = [code for code, (area, _) in weights.items() if area]
+        return panoptic_result(
+            joined,
+            self.num_classes,
+            torch.tensor(shown_codes, dtype=torch.int32),
+            torch.tensor(
+                [weights[code][1] / weights[code][0] for code in shown_codes],
+                dtype=torch.float32,
+            ),
+        )
+
+
+def _add(
+    first: tuple[int, float], second: tuple[int, float]
+) -> tuple[int, float]:
+    return first[0] + second[0], first[1] + second[1]
 
 
 class _Instance(NamedTuple):
@@ -422,7 +457,6 @@ class Mosaic:
             self.panoptic = PanopticMosaic(height, width, num_classes)
         if 'instance' in tasks:
             self.instance = InstanceMosaic(height, width, score_thr)
-        self.num_classes = num_classes
 
     def add(self, tile: Tile, sample: DetDataSample) -> None:
         """Add the results of a tile.
@@ -435,7 +469,7 @@ class Mosaic:
         if self.semantic:
             self.semantic.add(tile, sample.pred_sem_seg.scores)
         if self.panoptic:
-            self.panoptic.add(tile, sample.pred_panoptic_seg.sem_seg[0])
+            self.panoptic.add(tile, sample.pred_panoptic_seg)
         if self.instance:
             self.instance.add(tile, sample.pred_instances)
 
@@ -446,8 +480,6 @@ class Mosaic:
                 self.semantic.result(), len(self.semantic.sums)
             )
         if self.panoptic:
-            sample.pred_panoptic_seg = panoptic_result(
-                self.panoptic.result(), self.num_classes
-            )
+            sample.pred_panoptic_seg = self.panoptic.result()
         if self.instance:
             sample.pred_instances = self.instance.result()

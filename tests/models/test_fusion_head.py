@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from projects.oneformer.models import OneFormerFusionHead
 from projects.oneformer.models.fusion_head import may_matter
 from projects.oneformer.models.mask_blocks import MaskBlocks
+from projects.oneformer.sample_result import segment_scores
 from projects.oneformer.tasks import TASKS
 from tests.panoptic_oracle import panoptic_by_the_rules
 from tests.rounding import TIES, assert_same_labels
@@ -456,3 +457,30 @@ def test_the_ignored_value_of_a_semantic_result_is_no_class(
     masks = torch.randn(4, 8, 12)
     result = head('semantic', torch.randn(4, num_classes + 1), masks, PLAIN)
     assert result.ignore_index == ignored
+
+
+def test_a_segment_has_the_mean_class_score_of_its_pixels():
+    head = make_head(object_mask_thr=0.3, iou_thr=0.3)
+    merged = 0
+    for seed in range(4):
+        cls_scores, masks = make_logits(seed=seed)
+        result = head('panoptic', cls_scores, masks, PLAIN)
+        scores = segment_scores(result)
+        best = softmax(cls_scores).max(1)
+        best[(softmax(cls_scores).argmax(1) == CLASSES) | (best <= 0.3)] = 0
+        winner = (best[:, None, None] * sigmoid(resized(masks, PLAIN))).argmax(
+            0
+        )
+        codes = result.sem_seg[0].numpy()
+        for code in set(np.unique(codes).tolist()) - {CLASSES}:
+            own = winner[codes == code]
+            assert scores[code] == pytest.approx(best[own].mean(), abs=1e-5)
+            merged += len(np.unique(own)) > 1
+    assert merged  # some stuff is of several queries
+
+
+def test_an_image_without_segments_has_no_scores():
+    cls_scores, masks = make_logits()
+    cls_scores[:, -1] = 50
+    result = make_head()('panoptic', cls_scores, masks, PLAIN)
+    assert segment_scores(result) == {}

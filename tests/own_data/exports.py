@@ -8,7 +8,7 @@ import numpy as np
 from own_data.layouts import ade20k as converter
 from PIL import Image
 
-from projects.oneformer.datasets.transforms.segment_ids import decode_ids
+from projects.oneformer.segment_ids import decode_ids
 
 NAMES = (
     *('disc', 'square', 'triangle', 'star'),

@@ -384,7 +384,7 @@ def picture_lines(
 
 def enlarge(image: 'np.ndarray') -> 'np.ndarray':
     """Return a small image as large as its drawings."""
-    from projects.oneformer.visualization import SMALL_SIDE
+    from projects.oneformer.drawing import SMALL_SIDE
 
     factor = max(1, round(SMALL_SIDE / max(image.shape[:2])))
     return image.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -121,7 +121,7 @@ def write_matrix(stem: str, confusion, classes: list[str]) -> None:
     """
     import csv
 
-    from projects.oneformer.evaluation.result_files import write_file
+    from projects.oneformer.file_writing import write_file
 
     columns = list(classes)
     if confusion[:, -1].any():

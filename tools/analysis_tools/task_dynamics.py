@@ -46,7 +46,7 @@ def main() -> None:
     from mmengine.dist import is_main_process
     from mmengine.logging import print_log
 
-    from projects.oneformer.evaluation.result_files import write_json
+    from projects.oneformer.file_writing import write_json
     from projects.oneformer.inferencer import inference_model
 
     config.load_from = args.checkpoint

@@ -10,6 +10,7 @@ import os.path as osp
 from typing import NamedTuple
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg')
 
 
 def file_stem(path: str) -> str:
@@ -50,6 +51,11 @@ def image_stem(name: str, suffix: str | None = None) -> str | None:
     if not name.lower().endswith(suffix.lower()):
         return None
     return name[: len(name) - len(suffix)]
+
+
+def is_video(path: str) -> bool:
+    """Whether the name of a file ends as that of a video."""
+    return osp.splitext(path)[1].lower() in VIDEO_SUFFIXES
 
 
 def list_files(folder: str | os.PathLike) -> list[str]:

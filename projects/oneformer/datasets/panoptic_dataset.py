@@ -7,9 +7,9 @@ import reprlib
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
+from ..segment_ids import MAX_ID
 from .coco_layout import Coco
 from .segments_dataset import SegmentsDataset
-from .transforms.segment_ids import MAX_ID
 
 
 @DATASETS.register_module()

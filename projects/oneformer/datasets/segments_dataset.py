@@ -9,6 +9,7 @@ import cv2
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 
+from ..drawing import class_colors
 from ..errors import user_errors
 from ..images import (
     DECODER_ERRORS,
@@ -18,7 +19,6 @@ from ..images import (
 )
 from ..metainfo import check_classes, class_list, repeated_names
 from ..tasks import TASKS
-from ..visualization import class_colors
 from .annotation_files import read_json
 from .coco_layout import Coco, require_coco
 from .file_names import file_stem

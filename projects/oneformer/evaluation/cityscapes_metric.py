@@ -19,15 +19,11 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from ..errors import InputError, MissingFileError
+from ..file_writing import write_file, write_png
 from ..optional import import_optional
 from ..run_lengths import coco_mask, encode_labels, encode_masks, rle_area
 from .instance_metric import format_table
-from .result_files import (
-    check_outputs,
-    image_name,
-    write_file,
-    write_png,
-)
+from .result_files import check_outputs, image_name
 from .samples import check_result, check_sizes
 
 # Class -> number in the official files. Others do not count.

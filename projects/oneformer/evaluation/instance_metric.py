@@ -14,9 +14,10 @@ from ..datasets.annotation_files import read_json
 from ..datasets.coco_layout import is_box, is_size, require_coco
 from ..datasets.coco_masks import check_segmentation, to_rle
 from ..errors import InputError, user_errors
+from ..file_writing import write_json
 from ..optional import import_optional
 from ..run_lengths import encode_masks, rle_area, rle_box
-from .result_files import category_ids, check_outputs, write_json
+from .result_files import category_ids, check_outputs
 from .samples import check_result, check_sizes, check_truth
 
 # Name, IoU threshold (None: mean of all), place among hotcoco's area ranges.

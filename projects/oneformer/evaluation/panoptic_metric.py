@@ -8,16 +8,11 @@ from mmdet.evaluation.metrics.coco_panoptic_metric import print_panoptic_table
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from ..datasets.transforms.segment_ids import encode_ids
+from ..file_writing import write_json, write_png
 from ..optional import import_optional
 from ..run_lengths import encode_labels, rle_area
-from .result_files import (
-    category_ids,
-    check_outputs,
-    result_name,
-    write_json,
-    write_png,
-)
+from ..segment_ids import encode_ids
+from .result_files import category_ids, check_outputs, result_name
 from .samples import check_result, check_sizes, check_truth
 
 

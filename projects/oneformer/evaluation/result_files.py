@@ -1,12 +1,6 @@
-"""Files with results, each whole or not there."""
+"""Names of result files, ids of categories in them."""
 
-import json
-import os
-import os.path as osp
 from collections.abc import Sequence
-
-import cv2
-import numpy as np
 
 from ..datasets.annotation_files import read_json
 from ..datasets.file_names import file_stem
@@ -73,40 +67,3 @@ def category_ids(path: str, classes: Sequence[str]) -> list[int]:
             f'{path} has no categories {missing}; it has {list(ids)}.'
         )
     return [ids[name] for name in classes]
-
-
-def write_file(path: str, content: bytes) -> None:
-    """Write a file at once: readers see the old one or the whole new one."""
-    os.makedirs(osp.dirname(path) or '.', exist_ok=True)
-    partial = f'{path}.{os.getpid()}.partial'
-    try:
-        with open(partial, 'wb') as file:
-            file.write(content)
-        os.replace(partial, path)
-    except BaseException:
-        if osp.exists(partial):
-            os.remove(partial)
-        raise
-
-
-def write_json(path: str, content: dict | list) -> None:
-    """Write JSON at once."""
-    write_file(path, json.dumps(content).encode())
-
-
-def write_png(path: str, pixels: np.ndarray) -> None:
-    """Write a PNG at once.
-
-    Args:
-        path (str): Where to.
-        pixels (np.ndarray): Booleans (one bit per pixel) or np.uint8 or
-            np.uint16, (H, W), or RGB, np.uint8 (H, W, 3).
-    """
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # far faster, little larger
-    if pixels.dtype == bool:
-        options += [cv2.IMWRITE_PNG_BILEVEL, 1]
-        pixels = pixels.astype(np.uint8) * 255
-    elif pixels.ndim == 3:
-        pixels = pixels[..., ::-1]
-    _, content = cv2.imencode('.png', pixels, options)
-    write_file(path, content.tobytes())

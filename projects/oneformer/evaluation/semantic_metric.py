@@ -11,8 +11,9 @@ from terminaltables import AsciiTable
 from torch import Tensor
 
 from ..errors import InputError
+from ..file_writing import write_png
 from ..tasks import ignore_index as usual_ignore_index
-from .result_files import check_outputs, result_name, write_png
+from .result_files import check_outputs, result_name
 from .samples import check_result, check_sizes, check_truth
 
 AVERAGES = ('either', 'truth')

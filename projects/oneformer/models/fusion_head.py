@@ -111,7 +111,8 @@ class OneFormerFusionHead(BaseModule):
 
         Returns:
             PixelData | InstanceData: ``sem_seg`` (1, H, W) for panoptic
-            (class + 1000 * instance, void = K) and semantic (class), with
+            (class + 1000 * instance, void = K; scores are in its metainfo,
+            see :func:`panoptic_result`) and semantic (class), with
             ``scores`` (K, H, W) if wanted, see :meth:`fuse_semantic`;
             ``masks``, ``labels``, ``scores`` and ``bboxes`` for instance.
 
@@ -140,7 +141,11 @@ class OneFormerFusionHead(BaseModule):
     def fuse_panoptic(
         self, cls_scores: Tensor, blocks: MaskBlocks
     ) -> PixelData:
-        """Give every pixel the segment with the best score, or void."""
+        """Give every pixel the segment with the best score, or void.
+
+        The score of a segment is the class score of its query. Where several
+        make one segment of stuff, it is their mean, weighted by pixels.
+        """
         if self.num_classes >= INSTANCE_OFFSET:
             raise ValueError(
                 f'A panoptic result (class + {INSTANCE_OFFSET} * instance) '
@@ -159,6 +164,7 @@ class OneFormerFusionHead(BaseModule):
             dtype=torch.int32,
             device=scores.device,
         )
+        codes = labels.to(segments.dtype)
         if len(scores):
             winner, inside, covered = compete(scores, queries, blocks)
             # Pixels that each query wins outside of its mask, and inside;
@@ -173,12 +179,14 @@ class OneFormerFusionHead(BaseModule):
             # Things are numbered from 1 in query order; segments of one
             # stuff class share number 0 and so merge.
             number = (things & accepted).cumsum(0) * things
-            ids = labels + number * INSTANCE_OFFSET  # (M,)
+            codes = (labels + number * INSTANCE_OFFSET).to(segments.dtype)
             painted = inside & accepted[winner]
-            segments = torch.where(
-                painted, ids.to(segments.dtype)[winner], segments
-            )
-        return panoptic_result(segments, self.num_classes)
+            segments = torch.where(painted, codes[winner], segments)
+            # Weights of the queries in the mean of each, (M, M).
+            same = codes[:, None] == codes
+            weights = same * (visible * accepted).to(scores.dtype)
+            scores = (weights @ scores) / weights.sum(1).clamp(min=1)
+        return panoptic_result(segments, self.num_classes, codes, scores)
 
     def fuse_instance(
         self, cls_scores: Tensor, blocks: MaskBlocks
@@ -343,13 +351,27 @@ def semantic_result(labels: Tensor, num_classes: int) -> PixelData:
     return result
 
 
-def panoptic_result(segments: Tensor, num_classes: int) -> PixelData:
+def panoptic_result(
+    segments: Tensor, num_classes: int, codes: Tensor, scores: Tensor
+) -> PixelData:
     """Return segments (H, W) as a result, ``sem_seg`` (1, H, W).
+
+    Its metainfo has ``segment_codes`` and ``segment_scores``, as data of
+    PixelData must have the size of the image; see :func:`segment_scores`.
 
     Args:
         segments (Tensor): class + 1000 * instance, (H, W).
         num_classes (int): Number of classes, which stands for void.
+        codes (Tensor): Values of ``segments``, (M,). Some may repeat or have
+            no pixel: to leave them out, the host would wait for a GPU.
+        scores (Tensor): Theirs, 0 to 1, (M,).
     """
     result = PixelData(sem_seg=segments[None])
-    result.set_metainfo(dict(ignore_index=num_classes))
+    result.set_metainfo(
+        dict(
+            ignore_index=num_classes,
+            segment_codes=codes,
+            segment_scores=scores,
+        )
+    )
     return result

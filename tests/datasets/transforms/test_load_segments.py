@@ -18,7 +18,7 @@ from projects.oneformer.datasets import (
     TaskTargets,
 )
 from projects.oneformer.datasets.transforms.load_segments import overlay
-from projects.oneformer.datasets.transforms.segment_ids import (
+from projects.oneformer.segment_ids import (
     decode_ids,
     encode_ids,
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from projects.oneformer.datasets import TaskTargets
-from projects.oneformer.datasets.transforms.segment_ids import decode_ids
+from projects.oneformer.segment_ids import decode_ids
 
 SKY, CAT, DOG, GRASS = range(4)
 # 7 and 1 are two cats, 300 is a dog, 70000 and 5 are two parts of the sky,

@@ -4,9 +4,9 @@ import numpy as np
 from mmdet.registry import TRANSFORMS
 
 from ...run_lengths import encode_labels, join_rles, rle_area, rle_box
+from ...segment_ids import ids_of, number_ids
 from ...tasks import IGNORE_INDEX, TASKS, ignore_index
 from .annotation_transform import AnnotationTransform
-from .segment_ids import ids_of, number_ids
 
 
 @TRANSFORMS.register_module()

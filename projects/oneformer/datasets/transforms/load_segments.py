@@ -6,6 +6,7 @@ import numpy as np
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
+from ...segment_ids import MAX_ID, decode_ids, encode_ids, renumber_segments
 from ..annotation_files import read_file, read_label_map, unreadable
 from ..annotation_png import (
     STRAY,
@@ -15,7 +16,6 @@ from ..annotation_png import (
 )
 from ..coco_masks import draw_mask
 from .annotation_transform import AnnotationTransform
-from .segment_ids import MAX_ID, decode_ids, encode_ids, renumber_segments
 
 ORIENTATION = 0x0112  # tag of EXIF
 TURNS = (5, 6, 7, 8)  # orientations that swap height and width

@@ -6,8 +6,8 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 
+from ...segment_ids import ids_of, number_ids, run_starts
 from ...tasks import IGNORE_INDEX
-from .segment_ids import ids_of, number_ids, run_starts
 
 
 @TRANSFORMS.register_module()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from projects.oneformer.datasets.transforms.segment_ids import (
+from projects.oneformer.segment_ids import (
     decode_ids,
     encode_ids,
     number_ids,
