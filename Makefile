@@ -22,6 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Bytecode is left to the first import, which needs less of it.
 PIP_INSTALL := $(PIP) install -q --no-compile -c constraints/$(STACK).txt
 STAMP := $(VENV)/.installed-$(STACK)
+SITE_STAMP := $(VENV)/.site-$(STACK)
 MMCV_onedl := onedl-mmcv
 MMCV_upstream := $(or $(MMCV_WHEEL),mmcv-lite)
 OPENCV := opencv-python opencv-python-headless
@@ -35,7 +36,7 @@ PROCESSORS := \
   'OMP_NUM_THREADS=1 MKL_CBWR=AVX2 ATEN_CPU_CAPABILITY=default' \
   'OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2'
 
-.PHONY: help setup demo test test-all test-processors configs lint format clean
+.PHONY: help setup demo test test-all test-processors configs lint site format clean
 
 help:
 	@echo 'make setup     install everything into $(VENV)'
@@ -45,6 +46,7 @@ help:
 	@echo 'make test-processors  all tests with the kernels of several processors'
 	@echo 'make configs   build the model of every config'
 	@echo 'make lint      check style, types, spelling and pages'
+	@echo 'make site      build the documentation as a site, in build/site'
 	@echo 'make format    bring the code into style'
 	@echo 'make clean     remove what builds and tests left behind'
 
@@ -111,6 +113,16 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/python .ci/check_docs.py
+
+# Material announces a successor at every start.
+site: $(SITE_STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+	@echo 'Built: build/site/index.html. To search it, serve it:' \
+	  '$(BIN)/python -m http.server -d build/site'
+
+$(SITE_STAMP): $(STAMP)
+	@$(PIP_INSTALL) -e '.[site]'
+	@touch $@
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix

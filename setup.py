@@ -51,12 +51,16 @@ EXTRAS = {
     'tests': [
         *EFFNET_LITE0,
         *CITYSCAPES,
+        'ipykernel',
+        'nbclient',
         'open-clip-torch',
         'pytest',
         'pytest-xdist',
         'setuptools>=70.1',
         'transformers<5',
     ],
+    # The documentation as a site, `make site`.
+    'site': ['mkdocs-material', 'mkdocstrings[python]'],
     'lint': [
         'codespell[toml]',
         'markdown-it-py',

@@ -37,6 +37,10 @@ COMMANDS = dict(
     ),
     train=Command('train.py', 'train on a config, or on a folder of data'),
     test=Command('test.py', 'evaluate a model: PQ, AP and mIoU'),
+    errors=Command(
+        'analysis_tools/browse_errors.py',
+        'show what a model gets wrong, in one HTML file',
+    ),
     predict=Command('infer.py', 'segment images'),
     convert=Command(
         'model_converters/convert_checkpoint.py',

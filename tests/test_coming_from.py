@@ -16,16 +16,16 @@ from tools._overrides import check_overrides
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs' / 'coming_from.md').read_text(encoding='utf-8')
-# Not those in the first column, which are the settings of others.
+SETTING = re.compile(
+    r'`((?:model|train_cfg|optim_wrapper|train_dataloader)\.[\w.]+)`'
+)
+# Those in the second column; the first has the settings of others.
 OUR_SETTINGS = sorted(
-    set(
-        re.findall(
-            r'^\|[^|]+\|.*?`((?:model|train_cfg|optim_wrapper|train_dataloader)'
-            r'\.[\w.]+)`',
-            PAGE,
-            re.MULTILINE,
-        )
-    )
+    {
+        key
+        for cell in re.findall(r'^\|[^|]+\|([^|]+)\|$', PAGE, re.MULTILINE)
+        for key in SETTING.findall(cell)
+    }
 )
 
 
