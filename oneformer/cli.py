@@ -47,6 +47,7 @@ COMMANDS = dict(
         'convert a published checkpoint',
     ),
     configs=Command('misc/configs.py', 'list, show or copy shipped configs'),
+    draw=Command('misc/make_demo_data.py', 'draw a small data set to try'),
     demo=Command('demo.py', 'train, test and draw a tiny model in minutes'),
 )
 DOCTOR = 'doctor'
