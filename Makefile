@@ -117,8 +117,7 @@ lint: $(STAMP)
 # Material announces a successor at every start.
 site: $(SITE_STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
-	@echo 'Built: build/site/index.html. To search it, serve it:' \
-	  '$(BIN)/python -m http.server -d build/site'
+	@echo 'Built: open build/site/index.html in a browser.'
 
 $(SITE_STAMP): $(STAMP)
 	@$(PIP_INSTALL) -e '.[site]'
