@@ -29,7 +29,7 @@ def to_label_studio(
             f'Unknown kind {kind!r} of labels: expected one of '
             f'{", ".join(KINDS)}.'
         )
-    regions = []
+    regions: list[dict] = []
     segments = result.segments_of(task, classes)
     for segment in segments:
         for value in _values(segment, kind, result.size):

@@ -1,15 +1,20 @@
 """A result as files."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..file_writing import write_json, write_png
 from ..segment_ids import encode_ids
-from .task_results import TaskResults
+
+if TYPE_CHECKING:
+    from .segmentation_result import SegmentationResult
 
 
-def save(result: TaskResults, folder: Path, name: str | None) -> list[Path]:
+def save(
+    result: 'SegmentationResult', folder: Path, name: str | None
+) -> list[Path]:
     """Write a result; see :meth:`.SegmentationResult.save`."""
     name = name or result.stem
     if name is None:
@@ -31,9 +36,9 @@ def save(result: TaskResults, folder: Path, name: str | None) -> list[Path]:
     return [folder / file for file in (f'{name}.json', *images)]
 
 
-def to_record(result: TaskResults) -> dict:
+def to_record(result: 'SegmentationResult') -> dict:
     """Return a result in plain types: the JSON that :func:`save` writes."""
-    content = dict(
+    content: dict[str, Any] = dict(
         file=result.image_name,
         height=result.height,
         width=result.width,

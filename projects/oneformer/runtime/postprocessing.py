@@ -125,7 +125,8 @@ def fuse_instance(
     for block in masks.blocks():
         logits = masks.of(block, queries)
         inside = logits > 0
-        found[(slice(None), *block)] = inside
+        rows_of_block, columns = block
+        found[:, rows_of_block, columns] = inside
         area += inside.sum((1, 2))
         total += (sigmoid(logits) * inside).sum((1, 2))
     quality = total / (area + 1e-6)

@@ -121,8 +121,10 @@ class OnnxSegmenter:
             asked, cls_scores, mask_preds, strict=True
         ):
             maps |= self._fuse(task, scores, ResizedMasks(masks, sizes))
+        name = (
+            os.fsdecode(image) if isinstance(image, str | PathLike) else None
+        )
         height, width = sizes.original
-        named = isinstance(image, str | PathLike)
         return SegmentationResult(
             height=height,
             width=width,
@@ -130,7 +132,7 @@ class OnnxSegmenter:
             thing_classes=self.description.thing_classes,
             palette=self.description.palette,
             category_ids=self.description.category_ids,
-            image_name=os.fsdecode(image) if named else None,
+            image_name=name,
             image=pixels[..., ::-1],
             **maps,
         ).filter(score_thr)

@@ -1,5 +1,6 @@
 """ONNX files on the engines that run them."""
 
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,7 +61,9 @@ class OpenVinoSession:
         return [results[output].copy() for output in self._model.outputs]
 
 
-BACKENDS = dict(onnxruntime=OnnxRuntimeSession, openvino=OpenVinoSession)
+BACKENDS: dict[str, Callable[[Path, int | None], Session]] = dict(
+    onnxruntime=OnnxRuntimeSession, openvino=OpenVinoSession
+)
 
 
 def open_session(

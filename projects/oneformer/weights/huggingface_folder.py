@@ -48,7 +48,7 @@ def save_huggingface_folder(
         raise FileExistsError(f'{folder} exists: name a new folder.')
     if config.model.panoptic_head.type.rpartition('.')[-1] == 'EoMTHead':
         weights = eomt_folder.weights_of(state_dict)
-        files = eomt_folder.files_of(config)
+        files: dict[str, dict | str] = {**eomt_folder.files_of(config)}
     else:
         weights = {
             name: tensor
@@ -69,9 +69,12 @@ def save_huggingface_folder(
             weights, partial / 'model.safetensors', metadata=dict(format='pt')
         )
         for name, content in files.items():
-            if not isinstance(content, str):
-                content = json.dumps(content, indent=2)
-            (partial / name).write_text(content + '\n', encoding='utf-8')
+            text = (
+                content
+                if isinstance(content, str)
+                else json.dumps(content, indent=2)
+            )
+            (partial / name).write_text(text + '\n', encoding='utf-8')
         partial.chmod(0o755)
         partial.rename(folder)
     except BaseException:
