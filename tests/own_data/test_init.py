@@ -227,6 +227,13 @@ def test_images_that_are_missing_are_counted(error, drawn, tmp_path):
     assert image.name in message
 
 
+def test_nothing_is_converted_into_the_data(error, drawn, tmp_path):
+    exports.labelme(drawn, tmp_path / 'data')
+    message = error('data', '--out', 'data/mine.py')
+    assert message.endswith('give a config elsewhere as --out.')
+    assert not list((tmp_path / 'data').glob('mine*'))
+
+
 def test_one_image_is_too_few(error, drawn, tmp_path):
     exports.cvat_coco(drawn, tmp_path / 'data')
     path = tmp_path / 'data/annotations/instances_default.json'

@@ -78,7 +78,7 @@ def find_annotations(
         if not foreign.is_here(names):
             continue
         unfinished = any(converted.rglob('*.part'))
-        converted.mkdir(parents=True, exist_ok=True)
+        _make(converted, folder)
         run = Run(min(8, os.cpu_count() or 1), overwrite=not unfinished)
         foreign.convert(folder, converted, run)
         sets = [_placed(aset, folder) for aset in _found(converted)]
@@ -101,6 +101,22 @@ def _found(folder: Path) -> list[AnnotationSet]:
             f'The annotations of {folder} are empty: {sets[0].source}.'
         )
     return used
+
+
+def _make(converted: Path, folder: Path) -> None:
+    """Make the folder for what is converted, which is not that of the data.
+
+    Raises:
+        ValueError: If it lies in the data, where it would be found as part
+            of it.
+    """
+    if folder in converted.parents:
+        raise ValueError(
+            f'its annotation has to be converted, beside the config, and '
+            f'{converted.parent} is in the data: give a config elsewhere as '
+            '--out.'
+        )
+    converted.mkdir(parents=True, exist_ok=True)
 
 
 def _placed(aset: AnnotationSet, folder: Path) -> AnnotationSet:
@@ -161,7 +177,7 @@ def _mended(
         ]
     inside = aset.ann_file.relative_to(folder)
     target = converted / '_'.join(inside.parts)
-    converted.mkdir(parents=True, exist_ok=True)
+    _make(converted, folder)
     write_json(target, dict(content, images=images))
     return replace(
         aset,
