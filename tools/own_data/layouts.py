@@ -13,9 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from _annotations import read_json, write_json
-from _package import file_names
+from _package import coco_layout, file_names
 from dataset_validation import AnnotationSet, find_sets
-from dataset_validation.sets import coco_kind
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[1] / 'dataset_converters')
@@ -123,7 +122,7 @@ def _placed(aset: AnnotationSet, folder: Path) -> AnnotationSet:
     """Return a converted set, whose images lie where they were."""
     if aset.ann_file is None:
         return aset
-    first = read_json(aset.ann_file)['images'][0]['file_name']
+    first = _read(aset.ann_file)['images'][0]['file_name']
     if aset.image_path(first).is_file():
         return aset
     return replace(aset, image_dir=folder)
@@ -131,9 +130,21 @@ def _placed(aset: AnnotationSet, folder: Path) -> AnnotationSet:
 
 def _has_annotations(aset: AnnotationSet) -> bool:
     """Whether it is more than a list of images, as of COCO's test split."""
-    return aset.ann_file is None or bool(
-        read_json(aset.ann_file)['annotations']
-    )
+    return aset.ann_file is None or bool(_read(aset.ann_file)['annotations'])
+
+
+def _read(path: Path) -> dict:
+    """Return what an annotation file holds.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise ValueError(f'{path} cannot be read: {error}') from error
+    assert isinstance(content, dict), 'otherwise it is no set'
+    return content
 
 
 def _in_words(sets: Sequence[AnnotationSet]) -> str:
@@ -160,9 +171,9 @@ def _mended(
     """
     if aset.ann_file is None:
         return aset
-    content = read_json(aset.ann_file)
-    assert coco_kind(content) == aset.kind
+    content = _read(aset.ann_file)
     _require_masks(content, aset)
+    coco_layout.require_coco(content, aset.kind, str(aset.ann_file))
     images = content['images']
     if aset.kind == 'panoptic':
         annotated = {a.get('image_id') for a in content['annotations']}
@@ -226,7 +237,11 @@ def _require_masks(content: dict, aset: AnnotationSet) -> None:
     if aset.kind != 'instance':
         return
     entries = content['annotations']
-    lacking = [e for e in entries if not e.get('segmentation')]
+    lacking = [
+        entry
+        for entry in entries
+        if isinstance(entry, dict) and not entry.get('segmentation')
+    ]
     if lacking:
         raise ValueError(
             f'{len(lacking)} of {len(entries)} annotations of '
