@@ -132,6 +132,7 @@ def report(plan) -> str:
     found = plan.measures
     lines = [
         f'{plan.folder}: {plan.layout}',
+        f'  annotation  {plan.kind}',
         f'  images      {found.num_train} for training, {found.num_val} for '
         'validation',
         f'  classes     {len(plan.labels.classes)}, of which '
