@@ -16,12 +16,12 @@ BACKBONES = dict(
         dict(type='ResNet', depth=50, base_channels=8, stem_channels=8),
         [32, 64, 128, 256],
     ),
-    # Windows of 4, which the map at stride 32 does not fill.
+    # Two stages have shifted windows, of 4, which the last does not fill.
     swin=(
         dict(
             type='SwinTransformer',
             embed_dims=16,
-            depths=(2, 2, 2, 2),
+            depths=(1, 2, 1, 2),
             num_heads=(1, 2, 2, 4),
             window_size=4,
         ),
