@@ -175,13 +175,7 @@ def test_what_transformers_does_not_have_is_not_written(tmp_path):
         folder = tmp_path / 'folder'
         with pytest.raises(ValueError, match=message):
             save_huggingface_folder(
-                Config(dict(model=cfg)),
-                {
-                    name: value
-                    for name, value in model.state_dict().items()
-                    if '.task_' not in name and '_bias' not in name
-                },
-                folder,
+                Config(dict(model=cfg)), model.state_dict(), folder
             )
         assert not folder.exists()
 
@@ -333,7 +327,7 @@ def dinov3_file(base: dict) -> dict:
     file = {}
     for name, value in base.items():
         name = name.replace('layer.', 'blocks.')
-        name = name.replace('embeddings.', 'patch_embed.')
+        name = name.replace('embeddings.', 'patch_embed.', 1)
         file[f'network.encoder.backbone.{name}'] = torch.full_like(value, 0.01)
     head = to_transformers_eomt(
         build_model(tiny_eomt(training=False)).state_dict()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..text.tokenizer import CLIPTokenizer, written_vocabulary
 from . import eomt_folder
+from .eomt import to_transformers_eomt
 from .huggingface import to_huggingface
 
 # Of a training checkpoint, in the layout of transformers; files on the Hub
@@ -47,7 +48,7 @@ def save_huggingface_folder(
     if folder.exists():
         raise FileExistsError(f'{folder} exists: name a new folder.')
     if config.model.panoptic_head.type.rpartition('.')[-1] == 'EoMTHead':
-        weights = eomt_folder.weights_of(state_dict)
+        weights = to_transformers_eomt(state_dict)
         files: dict[str, dict | str] = {**eomt_folder.files_of(config)}
     else:
         weights = {
