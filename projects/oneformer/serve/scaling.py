@@ -29,9 +29,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_result(
-    result: SegmentationResult,
-    size: tuple[int, int],
-    image: np.ndarray | None = None,
+    result: SegmentationResult, size: tuple[int, int]
 ) -> SegmentationResult:
     """Return a result in another size; each pixel takes the nearest value.
 
@@ -40,14 +38,12 @@ def resize_result(
     Args:
         result (SegmentationResult): Any.
         size (tuple[int, int]): New height and width.
-        image (np.ndarray, optional): The image of that size, RGB uint8; by
-            default that of the result, resized.
     """
     if size == result.size:
-        return result if image is None else replace(result, image=image)
-    if image is None and result.image is not None:
-        image = resize_image(result.image, size)
+        return result
     maps: dict = {}
+    if result.image is not None:
+        maps['image'] = resize_image(result.image, size)
     if result.panoptic is not None:
         ids = resize_labels(result.panoptic, size)
         maps['panoptic'] = ids
@@ -63,7 +59,7 @@ def resize_result(
         maps['instances'] = _resize_segments(result.instances, size)
         maps['hidden'] = tuple(_resize_segments(result.hidden, size))
     height, width = size
-    return replace(result, height=height, width=width, image=image, **maps)
+    return replace(result, height=height, width=width, **maps)
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
