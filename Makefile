@@ -22,6 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Bytecode is left to the first import, which needs less of it.
 PIP_INSTALL := $(PIP) install -q --no-compile -c constraints/$(STACK).txt
 STAMP := $(VENV)/.installed-$(STACK)
+SITE_STAMP := $(VENV)/.site-$(STACK)
 MMCV_onedl := onedl-mmcv
 MMCV_upstream := $(or $(MMCV_WHEEL),mmcv-lite)
 OPENCV := opencv-python opencv-python-headless
@@ -36,7 +37,7 @@ PROCESSORS := \
   'OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2'
 
 .PHONY: help setup demo test test-all test-processors test-web \
-  configs lint format clean
+  configs lint site format clean
 
 help:
 	@echo 'make setup     install everything into $(VENV)'
@@ -47,6 +48,7 @@ help:
 	@echo 'make test-web  the tests of the page, in Chromium'
 	@echo 'make configs   build the model of every config'
 	@echo 'make lint      check style, types, spelling and pages'
+	@echo 'make site      build the documentation as a site, in build/site'
 	@echo 'make format    bring the code into style'
 	@echo 'make clean     remove what builds and tests left behind'
 
@@ -120,6 +122,15 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/python .ci/check_docs.py
+
+# Material announces a successor at every start.
+site: $(SITE_STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+	@echo 'Built: open build/site/index.html in a browser.'
+
+$(SITE_STAMP): $(STAMP)
+	@$(PIP_INSTALL) -e '.[site]'
+	@touch $@
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix

@@ -74,6 +74,8 @@ EXTRAS = {
         'av',
         'huggingface-hub',
         *EXPORT,
+        'ipykernel',
+        'nbclient',
         'open-clip-torch',
         'playwright',
         'pytest',
@@ -81,6 +83,8 @@ EXTRAS = {
         'setuptools>=70.1',
         'transformers<5',
     ],
+    # The documentation as a site, `make site`.
+    'site': ['mkdocs-material', 'mkdocstrings[python]'],
     'lint': [
         'codespell[toml]',
         'markdown-it-py',

@@ -37,6 +37,10 @@ COMMANDS = dict(
     ),
     train=Command('train.py', 'train on a config, or on a folder of data'),
     test=Command('test.py', 'evaluate a model: PQ, AP and mIoU'),
+    errors=Command(
+        'analysis_tools/browse_errors.py',
+        'show what a model gets wrong, in one HTML file',
+    ),
     predict=Command('infer.py', 'segment images'),
     serve=Command('serve.py', 'open a page that segments images'),
     export=Command('export.py', 'write a model as ONNX files'),
@@ -49,6 +53,7 @@ COMMANDS = dict(
         'save a trained model as a folder to share',
     ),
     configs=Command('misc/configs.py', 'list, show or copy shipped configs'),
+    draw=Command('misc/make_demo_data.py', 'draw a small data set to try'),
     demo=Command('demo.py', 'train, test and draw a tiny model in minutes'),
 )
 DOCTOR = 'doctor'

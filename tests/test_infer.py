@@ -26,9 +26,9 @@ sys.path.insert(0, str(ROOT / 'tools'))
 
 import infer  # noqa: E402
 from _cli import one_line_errors  # noqa: E402
-from _image_progress import Progress  # noqa: E402
 from _outputs import Lines  # noqa: E402
 from _sources import Item, Sources  # noqa: E402
+from _throughput import Progress  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -389,7 +389,7 @@ def test_a_list_may_hold_addresses(tmp_path):
 
 def test_progress_gives_throughput_and_time_left(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr('_image_progress.time.monotonic', lambda: now[0])
+    monkeypatch.setattr('_throughput.time.monotonic', lambda: now[0])
     progress = Progress(1_000_000)
     progress.skipped = 4000
     now[0] += 2.0

@@ -1,5 +1,6 @@
 """The images that a tool is given: files, folders, lists and videos."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -47,12 +48,12 @@ class Sources:
         self.paths = list(dict.fromkeys(paths))
         self.rank = rank
         self.world_size = world_size
+        from _package import file_names
+
         for path in map(Path, filter(_is_local, self.paths)):
             if not path.exists():
                 sys.exit(f'{path} does not exist.')
-            if path.is_dir() and not _names(path):
-                from _package import file_names
-
+            if path.is_dir() and not file_names.images_in(path):
                 suffixes = ', '.join(file_names.IMAGE_SUFFIXES)
                 sys.exit(f'{path} has no image ({suffixes}).')
 
@@ -85,8 +86,8 @@ class Sources:
             if not _is_local(text):
                 yield Item(text, text)
             elif path.is_dir():
-                for name in _names(path):
-                    yield Item(str(path / name), name)
+                for image in file_names.images_in(path):
+                    yield Item(image, os.path.basename(image))
             elif path.suffix == LIST_SUFFIX:
                 yield from (Item(line, line) for line in _lines(path))
             elif file_names.is_video(path.name):
@@ -105,17 +106,6 @@ def frames(path: Path) -> Iterator[Item]:
             yield Item(name, name, pixels)
     except ImageError as error:
         yield Item(str(path), str(path), error)
-
-
-def _names(folder: Path) -> list[str]:
-    """Return the names of the images in a folder."""
-    from _package import file_names
-
-    return sorted(
-        file.name
-        for file in folder.iterdir()
-        if file_names.image_stem(file.name) is not None and not file.is_dir()
-    )
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -137,7 +127,7 @@ def _length(text: str) -> int:
     if not _is_local(text):
         return 1
     if path.is_dir():
-        return len(_names(path))
+        return len(file_names.images_in(path))
     if path.suffix == LIST_SUFFIX:
         return _count(_lines(path))
     if file_names.is_video(path.name):

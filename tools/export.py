@@ -52,6 +52,12 @@ def parse_args() -> argparse.Namespace:
         help='the one size of the network input, multiples of 32, which '
         'DiNAT needs; by default all sizes',
     )
+    parser.add_argument(
+        '--category-file',
+        metavar='JSON',
+        help='annotations in the COCO layout, whose categories give results '
+        'the ids of the data set',
+    )
     add_config_options(parser)
     return parser.parse_args()
 
@@ -67,9 +73,14 @@ def main() -> None:
     from projects.oneformer.inferencer import OneFormerInferencer
 
     with user_errors():
-        model = OneFormerInferencer(config, args.weights, 'cpu').model
+        inferencer = OneFormerInferencer(
+            config, args.weights, 'cpu', category_file=args.category_file
+        )
+    config.model.metainfo = inferencer.dataset_meta
     size = None if args.size is None else tuple(args.size)
-    deviations = export_onnx(config, model, args.out, args.single_file, size)
+    deviations = export_onnx(
+        config, inferencer.model, args.out, args.single_file, size
+    )
     print('backend      input      output         largest difference')
     for found in deviations:
         height, width = found.size

@@ -36,9 +36,9 @@ from _cli import (
     positive,
     score,
 )
-from _image_progress import Progress
 from _processes import VARIABLES
 from _sources import Item, Sources, frames
+from _throughput import Progress
 
 MAX_NAMES = 20  # of failed images in the last line
 FORMATS = ('drawings', 'jsonl', 'coco-panoptic', 'coco-instances')
@@ -99,10 +99,6 @@ def parse_args() -> argparse.Namespace:
         default='none',
         help='share the images among the processes that a launcher starts: '
         'each takes every n-th one',
-    )
-    # torch.distributed.launch passes it; torchrun sets the variable instead.
-    parser.add_argument(
-        '--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS
     )
     parser.add_argument(
         '--device',

@@ -174,10 +174,9 @@ def test_too_few_minutes_are_refused_with_the_least(fit):
 
 @pytest.mark.slow
 def test_a_few_iterations_are_measured(drawn, tmp_path):
-    """The time that is left is a matter of the machine, and not compared."""
+    """How many the minutes allow is a matter of the machine."""
     exports.coco_instances(drawn, tmp_path / 'mine')
-    options = [option for option in SHORT if 'max_iters' not in option]
-    short = [o for o in options if 'param_scheduler' not in o]
-    process = train(tmp_path, 'mine', '--minutes', '0.5', *short)
+    process = train(tmp_path, 'mine', '--minutes', 30, *SHORT)
     assert 'Measuring 8 iterations' in process.stdout
-    assert 'minutes allow' in (tmp_path / 'oneformer_mine.py').read_text()
+    text = (tmp_path / 'oneformer_mine.py').read_text().replace('# ', '')
+    assert '30 minutes allow' in ' '.join(text.split())

@@ -75,7 +75,7 @@ def _resize_rules(pipeline: list[ConfigDict]) -> dict[str, Any]:
     """Return what the steps of a test pipeline do to an image."""
     rules = dict(scale=None, keep_ratio=False, resize_backend='cv2')
     for step in pipeline:
-        kind = step.type.rpartition('.')[-1]
+        kind = step['type'].rpartition('.')[-1]
         if kind in _WITHOUT_PIXELS:
             continue
         options = {k: v for k, v in step.items() if k not in ('type', 'scale')}
@@ -94,7 +94,7 @@ def _resize_rules(pipeline: list[ConfigDict]) -> dict[str, Any]:
                 'exported: expected LoadImageFromFile, one bilinear Resize '
                 'with a scale, steps of annotations, and PackDetInputs.'
             )
-        scale = step.scale
+        scale = step['scale']
         if isinstance(scale, int):
             scale = scale, scale
         rules = dict(

@@ -42,6 +42,15 @@ OPSET = 20
 TOLERANCE = 1e-3
 # Heights and widths that files of free sizes are checked with.
 CHECKED_SIZES = ((192, 320), (256, 224))
+# Loggers of what PyTorch does while it exports. The last one takes longer than
+# the export where a handler listens.
+NOISY = (
+    'torch.onnx',
+    'torch.export',
+    'onnxscript',
+    'onnx_ir',
+    'torch.__trace',
+)
 OUTPUTS = ['class_logits', 'mask_logits']
 
 
@@ -236,10 +245,7 @@ def _write(graph: _Graph, path: Path, metadata: dict[str, str]) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep back what PyTorch logs and warns of while it exports."""
-    loggers = [
-        logging.getLogger(name)
-        for name in ('torch.onnx', 'torch.export', 'onnxscript', 'onnx_ir')
-    ]
+    loggers = [logging.getLogger(name) for name in NOISY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

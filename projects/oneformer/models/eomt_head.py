@@ -110,7 +110,7 @@ class EoMTHead(QueryHead):
         self._mask_probs = [0.0] * num_layers
         self.register_load_state_dict_post_hook(self._read_mask_probs)
 
-        self.task_token = None
+        self.task_token: Any = None
         self.task_at = tuple(task_at)
         if unknown := sorted(set(task_at) - set(PLACES)):
             raise InputError(

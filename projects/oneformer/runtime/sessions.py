@@ -45,9 +45,9 @@ class OpenVinoSession:
         openvino = import_optional('openvino', 'Exported files')
         core = openvino.Core()
         model = core.read_model(path)
-        self.metadata = {
-            key: str(value.value) for key, value in _rt_info(model).items()
-        }
+        # It keeps the metadata of an ONNX file here.
+        texts = dict(model.rt_info.items()).get('framework', {})
+        self.metadata = {key: str(text.value) for key, text in texts.items()}
         # By itself it computes in bfloat16 on some processors.
         options: dict[str, Any] = dict(INFERENCE_PRECISION_HINT='f32')
         if threads is not None:
@@ -58,12 +58,6 @@ class OpenVinoSession:
         request = self._model.create_infer_request()
         results = request.infer(inputs)
         return [results[output].copy() for output in self._model.outputs]
-
-
-def _rt_info(model: Any) -> dict:
-    """Return the metadata that OpenVINO takes over from an ONNX file."""
-    info = model.rt_info
-    return info['framework'].value if 'framework' in info else {}
 
 
 BACKENDS = dict(onnxruntime=OnnxRuntimeSession, openvino=OpenVinoSession)

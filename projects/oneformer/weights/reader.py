@@ -281,7 +281,7 @@ def _annotate(content: dict, path: Path, file: Path) -> None:
         tasks = _names(meta, 'tasks', path)
         config = file.parent / 'config.json'
         if not classes and config.is_file():
-            if layout == 'transformers':
+            if 'transformers' in layout:
                 classes = _names_of_labels(config)
             elif layout == NATIVE and path.is_dir():
                 settings = _read_json(config)

@@ -55,6 +55,26 @@ def test_there_are_three_losses_for_every_prediction(criterion):
     ]
 
 
+def test_predictions_may_have_mask_features_of_their_own(criterion):
+    scores, embeds, features = make_predictions(2, 3)
+    targets = [make_target(0, 2), make_target(1)]
+
+    def losses_with(mask_features) -> dict[str, float]:
+        torch.manual_seed(0)
+        losses = criterion(scores, embeds, mask_features, targets)
+        return {name: loss.item() for name, loss in losses.items()}
+
+    shared = losses_with(features)
+    assert losses_with([features, features.clone(), features]) == shared
+    changed = losses_with([features, -features, features])
+    for name, loss in changed.items():
+        # The classes change with the matches, the masks in any case.
+        if name in ('d1.loss_mask', 'd1.loss_dice'):
+            assert loss != pytest.approx(shared[name], rel=1e-3)
+        elif not name.startswith('d1.'):
+            assert loss == shared[name]
+
+
 def test_unmatched_queries_count_a_tenth_in_the_weighted_mean(criterion):
     scores = torch.randn(2, QUERIES, CLASSES + 1)
     targets = [make_target(3, 1), make_target(2)]

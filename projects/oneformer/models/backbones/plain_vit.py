@@ -69,7 +69,7 @@ class PlainViT(BaseModule):
         self.patch_embed = nn.Conv2d(3, width, patch_size, patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.registers = nn.Parameter(torch.zeros(1, num_registers, width))
-        self.positions = None
+        self.positions: nn.Parameter | None = None
         if image_size is not None:
             if image_size % patch_size:
                 raise InputError(

@@ -78,7 +78,8 @@ class ViTAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=key_bias)
-        self.q_bias = self.v_bias = None
+        self.q_bias: nn.Parameter | None = None
+        self.v_bias: nn.Parameter | None = None
         if not key_bias:
             self.q_bias = nn.Parameter(torch.zeros(embed_dims))
             self.v_bias = nn.Parameter(torch.zeros(embed_dims))
@@ -89,7 +90,7 @@ class ViTAttention(nn.Module):
     ) -> Tensor:
         """Attend; see :meth:`ViTBlock.forward`."""
         bias = self.qkv.bias
-        if self.q_bias is not None:
+        if self.q_bias is not None and self.v_bias is not None:
             zeros = torch.zeros_like(self.q_bias)
             bias = torch.cat([self.q_bias, zeros, self.v_bias])
         qkv = F.linear(x, self.qkv.weight, bias)  # (B, N, 3 * C)
