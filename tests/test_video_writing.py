@@ -1,19 +1,17 @@
 """Videos are written whole, by PyAV or by OpenCV."""
 
 import importlib.util
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
-import _video_writer  # noqa: E402
-from _video_writer import VideoWriter, frame_rate  # noqa: E402
-
-from projects.oneformer.errors import FileError  # noqa: E402
-from projects.oneformer.video import read_frames  # noqa: E402
+from projects.oneformer.errors import FileError
+from projects.oneformer.video import read_frames
+from projects.oneformer.video_writing import (
+    DEFAULT_RATE,
+    VideoWriter,
+    frame_rate,
+)
 
 COLORS = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
 
@@ -72,4 +70,4 @@ def test_a_folder_that_takes_no_file_is_named(writer, tmp_path):
 
 def test_a_video_without_a_rate_gets_one(tmp_path):
     (tmp_path / 'a.mp4').write_bytes(b'no video')
-    assert frame_rate(tmp_path / 'a.mp4') == _video_writer.DEFAULT_RATE
+    assert frame_rate(tmp_path / 'a.mp4') == DEFAULT_RATE
