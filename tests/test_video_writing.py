@@ -5,10 +5,13 @@ import importlib.util
 import numpy as np
 import pytest
 
-from projects.oneformer import video_writing
 from projects.oneformer.errors import FileError
 from projects.oneformer.video import read_frames
-from projects.oneformer.video_writing import VideoWriter, frame_rate
+from projects.oneformer.video_writing import (
+    DEFAULT_RATE,
+    VideoWriter,
+    frame_rate,
+)
 
 COLORS = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
 
@@ -67,4 +70,4 @@ def test_a_folder_that_takes_no_file_is_named(writer, tmp_path):
 
 def test_a_video_without_a_rate_gets_one(tmp_path):
     (tmp_path / 'a.mp4').write_bytes(b'no video')
-    assert frame_rate(tmp_path / 'a.mp4') == video_writing.DEFAULT_RATE
+    assert frame_rate(tmp_path / 'a.mp4') == DEFAULT_RATE

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -147,11 +147,9 @@ class Page:
         """Write the files of the result, in the size of the upload."""
         if held is None:
             raise gr.Error(CHOOSE, print_exception=False)
-        result = resize_result(held.result, held.upload.size)
+        result = in_full_size(held.result, held.upload, score_thr)
         with TemporaryDirectory() as folder:
-            paths = write_files(
-                result.filter(score_thr), opacity, Path(folder)
-            )
+            paths = write_files(result, opacity, Path(folder))
             yield [str(path) for path in paths]  # gradio copies them
 
     def compare(
@@ -286,8 +284,7 @@ class Page:
         with errors_for_visitors():
             upload = read_upload(image, self.limits)
             result = self.models[name].segment(upload, tasks)
-        result = resize_result(result.filter(score_thr), upload.size)
-        return to_record(result)
+        return to_record(in_full_size(result, upload, score_thr))
 
     def api_models(self) -> list[dict[str, Any]]:
         """Return the models with their tasks and classes."""
@@ -596,6 +593,14 @@ def views_of(model: ServedModel) -> list[str]:
     """Return what the page can show of a model."""
     tasks = list(model.tasks)
     return [*tasks, ALL_TASKS] if len(tasks) > 1 else tasks
+
+
+def in_full_size(
+    result: SegmentationResult, upload: Upload, score_thr: float
+) -> SegmentationResult:
+    """Return a result in the size that the image was uploaded in."""
+    shown = replace(result.filter(score_thr), hidden=())
+    return resize_result(shown, upload.size)
 
 
 def no_result() -> tuple:

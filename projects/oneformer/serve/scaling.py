@@ -29,9 +29,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_result(
-    result: SegmentationResult,
-    size: tuple[int, int],
-    image: np.ndarray | None = None,
+    result: SegmentationResult, size: tuple[int, int]
 ) -> SegmentationResult:
     """Return a result in another size; each pixel takes the nearest value.
 
@@ -40,16 +38,14 @@ def resize_result(
     Args:
         result (SegmentationResult): Any.
         size (tuple[int, int]): New height and width.
-        image (np.ndarray, optional): The image of that size, RGB uint8; by
-            default that of the result, resized.
     """
     if size == result.size:
-        return result if image is None else replace(result, image=image)
-    if image is None and result.image is not None:
-        image = resize_image(result.image, size)
+        return result
     maps: dict = {}
+    if result.image is not None:
+        maps['image'] = resize_image(result.image, size)
     if result.panoptic is not None:
-        ids = _nearest(result.panoptic, size)
+        ids = resize_labels(result.panoptic, size)
         maps['panoptic'] = ids
         maps['segments'] = segments_of_map(
             ids,
@@ -58,18 +54,21 @@ def resize_result(
             result.thing_classes,
         )
     if result.semantic is not None:
-        maps['semantic'] = _nearest(result.semantic, size)
+        maps['semantic'] = resize_labels(result.semantic, size)
     if result.instances is not None:
         maps['instances'] = _resize_segments(result.instances, size)
         maps['hidden'] = tuple(_resize_segments(result.hidden, size))
     height, width = size
-    return replace(result, height=height, width=width, image=image, **maps)
+    return replace(result, height=height, width=width, **maps)
 
 
-def _nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    # By index: OpenCV resizes no int32 by the nearest.
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a map, (H, W), of another size; pixels take the nearest value.
+
+    By index, as OpenCV does not resize np.int32 by the nearest.
+    """
     rows, columns = (
-        (np.arange(new) * old + old // 2) // new
+        (2 * np.arange(new) + 1) * old // (2 * new)
         for new, old in zip(size, labels.shape, strict=True)
     )
     return labels[rows[:, None], columns]
@@ -78,7 +77,7 @@ def _nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _resize_segments(segments, size: tuple[int, int]) -> list[Segment]:
     resized = []
     for segment in segments:
-        mask = _nearest(segment.mask, size)
+        mask = resize_labels(segment.mask, size)
         if mask.any():
             resized.append(
                 Segment.from_rle(

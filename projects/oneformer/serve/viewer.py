@@ -12,7 +12,7 @@ import numpy as np
 
 from ..results import SegmentationResult
 from ..results.plot import color_segments
-from .scaling import fit
+from .scaling import fit, resize_labels
 
 MAP_SIDE = 400  # of the map of ids that a browser gets
 
@@ -54,9 +54,7 @@ def id_runs(
     ids = np.zeros(result.size, np.int32)
     for segment, _ in color_segments(result, task):
         ids[segment.mask] = segment.id
-    rows = (np.arange(height) * 2 + 1) * result.height // (2 * height)
-    columns = (np.arange(width) * 2 + 1) * result.width // (2 * width)
-    values = ids[rows[:, None], columns].ravel()
+    values = resize_labels(ids, (height, width)).ravel()
     starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
     lengths = np.diff(starts, append=len(values))
     runs = np.stack([values[starts], lengths], axis=1)
