@@ -40,6 +40,11 @@ FENCE = '`' * 8
 NOT_SEARCHED = '---\nsearch:\n  exclude: true\n---\n'
 
 
+def leads_to_file(target: str) -> bool:
+    """Whether a link names a file of the repository."""
+    return not target.startswith('#') and not ON_THE_WEB.match(target)
+
+
 def linked_path(target: str, page: str) -> str:
     """Return the path in the repository that a link of a page leads to.
 
@@ -78,7 +83,7 @@ def navigation() -> list[dict]:
             nav.append({line.removeprefix('## '): section})
         for title, target in LINK.findall(line):
             path = linked_path(target, ALL_PAGES)
-            if not ON_THE_WEB.match(target) and path not in seen:
+            if leads_to_file(target) and path not in seen:
                 seen.add(path)
                 title = title.replace('`', '')
                 section.append({title[0].upper() + title[1:]: site_uri(path)})
@@ -147,12 +152,11 @@ class RepositoryLinks(Treeprocessor):
         for element in root.iter():
             name = {'a': 'href', 'img': 'src'}.get(element.tag, '')
             target = element.get(name, '#')
-            if ON_THE_WEB.match(target):
-                if element.tag == 'img':
-                    element.tag = 'span'
-                    element.text = element.get('alt')
-                    element.attrib.clear()
-            elif not target.startswith('#'):
+            if element.tag == 'img' and ON_THE_WEB.match(target):
+                element.tag = 'span'
+                element.text = element.get('alt')
+                element.attrib.clear()
+            elif leads_to_file(target):
                 uri = site_uri(linked_path(target, self.page))
                 _, mark, anchor = target.partition('#')
                 element.set(
@@ -175,7 +179,7 @@ def linked_paths(page: str, text: str) -> Iterator[str]:
     """Yield the paths in the repository that a page links."""
     for _, target in LINK.findall(text):
         path = linked_path(target, page)
-        if not ON_THE_WEB.match(target) and (ROOT / path).exists():
+        if leads_to_file(target) and (ROOT / path).exists():
             yield path
 
 
