@@ -1,20 +1,17 @@
 """A result as files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..file_writing import write_json, write_png
 from ..segment_ids import encode_ids
+from .plot import plot
+from .task_results import TaskResults
 
-if TYPE_CHECKING:
-    from .segmentation_result import SegmentationResult
 
-
-def save(
-    result: 'SegmentationResult', folder: Path, name: str | None
-) -> list[Path]:
+def save(result: TaskResults, folder: Path, name: str | None) -> list[Path]:
     """Write a result; see :meth:`.SegmentationResult.save`."""
     name = name or result.stem
     if name is None:
@@ -25,7 +22,7 @@ def save(
     images = {}
     if result.image is not None:
         for task in result.tasks:
-            images[f'{name}_{task}.png'] = np.asarray(result.plot(task))
+            images[f'{name}_{task}.png'] = np.asarray(plot(result, task))
     if result.panoptic is not None:
         images[f'{name}_panoptic_ids.png'] = encode_ids(result.panoptic)
     if result.semantic is not None:
@@ -36,7 +33,7 @@ def save(
     return [folder / file for file in (f'{name}.json', *images)]
 
 
-def to_record(result: 'SegmentationResult') -> dict:
+def to_record(result: TaskResults) -> dict:
     """Return a result in plain types: the JSON that :func:`save` writes."""
     content: dict[str, Any] = dict(
         file=result.image_name,
