@@ -206,8 +206,9 @@ def _multiples(free: tuple | None, factor: int) -> dict[int, Any] | None:
     """Return height and width of a map, as multiples of those at 1/32."""
     if free is None:
         return None
-    return {2 + i: side if factor == 1 else factor * side
-            for i, side in enumerate(free)}  # fmt: skip
+    # 1 * Dim is not allowed.
+    height, width = (side if factor == 1 else factor * side for side in free)
+    return {2: height, 3: width}
 
 
 def _write(graph: _Graph, path: Path, metadata: dict[str, str]) -> None:
@@ -270,42 +271,23 @@ def _compare(
         ExportError: If one is above :data:`TOLERANCE`.
     """
     found = []
-    tasks = torch.arange(len(TASKS))
     for height, width in [size] if size else CHECKED_SIZES:
         image = _drawn_image(height, width)
-        with torch.no_grad():
-            mask_features, *memories = ImageEncoder(model)(image)
-            logits = TaskDecoder(model)(tasks, mask_features, memories)
-        features = dict(
-            zip(
-                feature_names(1 + len(memories)),
-                [mask_features, *memories],
-                strict=True,
-            )
-        )
-        given: dict[str, tuple[dict, dict]] = {}
-        results = dict(zip(OUTPUTS, logits, strict=True))
-        if single_file:
-            given[MODEL] = dict(tasks=tasks, image=image), results
-        else:
-            given[ENCODER] = dict(image=image), features
-            given[DECODER] = dict(tasks=tasks, **features), results
+        calls = _expected_calls(model, image, single_file)
         for backend in installed_backends():
-            for part, (inputs, expected) in given.items():
+            for part, (inputs, expected) in calls.items():
                 session = open_session(folder / f'{part}.onnx', backend)
-                outputs = session.run(
-                    **{name: value.numpy() for name, value in inputs.items()}
-                )
+                outputs = session.run(**inputs)
                 for name, output in zip(expected, outputs, strict=True):
-                    reference = expected[name].numpy()
-                    largest = float(np.abs(output - reference).max())
+                    largest = float(np.abs(output - expected[name]).max())
+                    scale = float(np.abs(expected[name]).max())
                     found.append(
                         Deviation(
                             backend,
                             name,
                             (height, width),
                             largest,
-                            largest / float(np.abs(reference).max()),
+                            largest / scale,
                         )
                     )
     for deviation in found:
@@ -318,6 +300,34 @@ def _compare(
                 '`python -m projects.oneformer doctor`.'
             )
     return found
+
+
+def _expected_calls(
+    model: OneFormer, image: Tensor, single_file: bool
+) -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Return inputs and outputs of each file, as PyTorch has them."""
+    tasks = torch.arange(len(TASKS))
+    with torch.no_grad():
+        mask_features, *memories = ImageEncoder(model)(image)
+        logits = TaskDecoder(model)(tasks, mask_features, memories)
+    names = feature_names(1 + len(memories))
+    features = {
+        name: feature.numpy()
+        for name, feature in zip(
+            names, [mask_features, *memories], strict=True
+        )
+    }
+    results = {
+        name: part.numpy() for name, part in zip(OUTPUTS, logits, strict=True)
+    }
+    given = dict(image=image.numpy())
+    chosen = dict(tasks=tasks.numpy())
+    if single_file:
+        return {MODEL: (chosen | given, results)}
+    return {
+        ENCODER: (given, features),
+        DECODER: (chosen | features, results),
+    }
 
 
 def installed_backends() -> list[str]:

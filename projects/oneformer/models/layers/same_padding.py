@@ -36,7 +36,7 @@ class FixedPaddingConv(nn.Module):
     def __init__(self, plain: Any) -> None:
         super().__init__()
         self.weight, self.bias = plain.weight, plain.bias
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             stride=plain.stride, dilation=plain.dilation, groups=plain.groups
         )
         self.padding: list[int] = []  # left, right, top, bottom
