@@ -40,6 +40,10 @@ OPSET = 20
 #: value. Rounding gives about 1e-5; where a mask logit is that close to 0,
 #: masked attention may see one pixel more or less.
 TOLERANCE = 1e-3
+# Height and width that files of free sizes are traced with. Where a map fits
+# one window of Swin, or fills its windows, a tracer takes that for granted:
+# 17 and 23, at stride 32, do neither for windows up to 16.
+TRACED_SIZE = (544, 736)
 # Heights and widths that files of free sizes are checked with.
 CHECKED_SIZES = ((192, 320), (256, 224))
 # Loggers of what PyTorch does while it exports. The last one takes longer than
@@ -166,7 +170,7 @@ def _graphs(
     model: OneFormer, single_file: bool, size: tuple[int, int] | None
 ) -> dict[str, _Graph]:
     """Return what goes into each file."""
-    height, width = size or CHECKED_SIZES[0]
+    height, width = size or TRACED_SIZE
     image, tasks = torch.zeros(1, 3, height, width), torch.arange(len(TASKS))
     free = None if size else (Dim('height', min=1), Dim('width', min=1))
     count = {0: Dim('count', min=1)}
@@ -180,18 +184,21 @@ def _graphs(
                 OUTPUTS,
             )
         }
-    encoder = ImageEncoder(model)
-    with torch.no_grad():
-        features = encoder(image)
-    names = feature_names(len(features))
-    mask_features, *memories = features
-    sizes = [
-        _multiples(free, STRIDE * feature.shape[2] // height)
-        for feature in features
-    ]
+    head = model.panoptic_head
+    strides = [4] + [STRIDE >> level for level in range(head.num_levels)]
+    channels = head.query_embed.embedding_dim
+    mask_features, *memories = (
+        torch.zeros(1, channels, height // stride, width // stride)
+        for stride in strides
+    )
+    sizes = [_multiples(free, STRIDE // stride) for stride in strides]
+    names = feature_names(len(strides))
     return {
         ENCODER: _Graph(
-            encoder, dict(image=image), dict(image=image_sizes), names
+            ImageEncoder(model),
+            dict(image=image),
+            dict(image=image_sizes),
+            names,
         ),
         DECODER: _Graph(
             TaskDecoder(model),
