@@ -1,6 +1,7 @@
 """ONNX files on the engines that run them."""
 
 import threading
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,7 +69,9 @@ class OpenVinoSession:
         return [results[output] for output in self._model.outputs]
 
 
-BACKENDS = dict(onnxruntime=OnnxRuntimeSession, openvino=OpenVinoSession)
+BACKENDS: dict[str, Callable[[Path, int | None], Session]] = dict(
+    onnxruntime=OnnxRuntimeSession, openvino=OpenVinoSession
+)
 
 
 def open_session(
