@@ -121,10 +121,10 @@ class OnnxSegmenter:
             asked, cls_scores, mask_preds, strict=True
         ):
             maps |= self._fuse(task, scores, ResizedMasks(masks, sizes))
-        name = (
-            os.fsdecode(image) if isinstance(image, str | PathLike) else None
-        )
         height, width = sizes.original
+        name = None
+        if isinstance(image, str | PathLike):
+            name = os.fsdecode(image)
         return SegmentationResult(
             height=height,
             width=width,
