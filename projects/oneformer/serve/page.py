@@ -41,7 +41,8 @@ ONE_AT_A_TIME = dict(concurrency_id='model', concurrency_limit=1)
 # their names.
 OF_THE_PAGE = dict(api_visibility='private', api_name='page')
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: auto; }
+.gradio-container { margin: auto; max-width: 1280px !important; }
+.gradio-container, .gradio-container main { width: 100%; }
 .gradio-container .prose h1 { margin: 0.4rem 0 0; }
 #compared { min-height: 0; }
 @media (max-width: 600px) {
@@ -326,6 +327,27 @@ class Page:
 
     def _build_image(self, model) -> None:
         held = gr.State(time_to_live=3600)
+        # Below the drawing, but needed above.
+        score_thr = gr.Slider(
+            0,
+            1,
+            0.3,
+            step=0.01,
+            label='Lowest score of instances',
+            elem_id='score',
+            min_width=240,
+            render=False,
+        )
+        opacity = gr.Slider(
+            0,
+            1,
+            0.5,
+            step=0.05,
+            label='Opacity',
+            elem_id='opacity',
+            min_width=240,
+            render=False,
+        )
         views = views_of(self.models[model.value])
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
@@ -348,21 +370,10 @@ class Page:
                         cache_examples=False,
                         label='Examples',
                     )
+            with gr.Column(scale=3, min_width=300):
                 view = gr.Radio(
                     views, value=views[0], label='Show', elem_id='view'
                 )
-                score_thr = gr.Slider(
-                    0,
-                    1,
-                    0.3,
-                    step=0.01,
-                    label='Lowest score of instances',
-                    elem_id='score',
-                )
-                opacity = gr.Slider(
-                    0, 1, 0.5, step=0.05, label='Opacity', elem_id='opacity'
-                )
-            with gr.Column(scale=3, min_width=300):
                 with gr.Tab('Segments'):
                     viewer = gr.HTML(
                         message_html(CHOOSE),
@@ -393,6 +404,9 @@ class Page:
                         interactive=False,
                         elem_id='files',
                     )
+                with gr.Row():
+                    score_thr.render()
+                    opacity.render()
         settings = [view, score_thr, opacity]
         segmented = gr.on(
             [photo.change, model.change],
