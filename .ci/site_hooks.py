@@ -26,6 +26,7 @@ from markdown.treeprocessors import Treeprocessor
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
+from pymdownx.slugs import slugify
 
 ROOT = Path(__file__).parents[1]
 HOME = 'README.md'
@@ -186,9 +187,11 @@ def linked_paths(page: str, text: str) -> Iterator[str]:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Set the navigation, and add the extension."""
+    """Set the navigation, links and anchors."""
     config.nav = navigation()
     config.markdown_extensions.append(RepositoryLinksExtension())
+    # Anchors as GitHub makes them.
+    config.mdx_configs['toc']['slugify'] = slugify(case='lower')
     return config
 
 
