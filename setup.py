@@ -25,6 +25,9 @@ CITYSCAPES = [
     'tqdm',
 ]
 
+# The documentation as a site.
+SITE = ['mkdocs-material', 'mkdocstrings[python]']
+
 # The tests run with the versions of constraints/. Of the two stacks, which
 # share their import names, exactly one may be installed.
 EXTRAS = {
@@ -51,6 +54,7 @@ EXTRAS = {
     'tests': [
         *EFFNET_LITE0,
         *CITYSCAPES,
+        *SITE,
         'ipykernel',
         'nbclient',
         'open-clip-torch',
@@ -59,8 +63,7 @@ EXTRAS = {
         'setuptools>=70.1',
         'transformers<5',
     ],
-    # The documentation as a site, `make site`.
-    'site': ['mkdocs-material', 'mkdocstrings[python]'],
+    'site': SITE,
     'lint': [
         'codespell[toml]',
         'markdown-it-py',
