@@ -26,11 +26,14 @@ from markdown.treeprocessors import Treeprocessor
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
+from pymdownx.slugs import slugify
 
 ROOT = Path(__file__).parents[1]
 HOME = 'README.md'
 ALL_PAGES = 'docs/index.md'
 LINK = re.compile(r'\[([^\]]+)\]\(([^)\s]+)\)')
+# Also of an image that is a link.
+TARGET = re.compile(r'\]\(([^)\s]+)\)')
 ON_THE_WEB = re.compile(r'[a-z][a-z0-9+.-]*:|//')
 LANGUAGES = {'.py': 'python', '.sh': 'bash', '.yml': 'yaml', '.json': 'json'}
 BINARY = ('.gz', '.jpg', '.png')
@@ -177,16 +180,18 @@ class RepositoryLinksExtension(Extension):
 
 def linked_paths(page: str, text: str) -> Iterator[str]:
     """Yield the paths in the repository that a page links."""
-    for _, target in LINK.findall(text):
+    for target in TARGET.findall(text):
         path = linked_path(target, page)
         if leads_to_file(target) and (ROOT / path).exists():
             yield path
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Set the navigation, and add the extension."""
+    """Set the navigation, links and anchors."""
     config.nav = navigation()
     config.markdown_extensions.append(RepositoryLinksExtension())
+    # Anchors as GitHub makes them.
+    config.mdx_configs['toc']['slugify'] = slugify(case='lower')
     return config
 
 
