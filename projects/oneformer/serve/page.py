@@ -21,6 +21,7 @@ from ..results.plot import color_segments
 from ..results.save import to_record
 from ..tasks import TASKS
 from .downloads import write_files
+from .json_errors import JSONErrors
 from .limits import Limits, Upload, read_upload
 from .many import segment_images, segment_video, split_videos
 from .scaling import fit, resize_image, resize_result
@@ -423,7 +424,7 @@ class Page:
             **OF_THE_PAGE,
         )
         gr.on(
-            [view.input, score_thr.change, opacity.change],
+            [view.change, score_thr.change, opacity.change],
             self.draw,
             [held, photo, *settings],
             [viewer, slider, files],
@@ -577,6 +578,8 @@ class Page:
             InputError: If the port is taken, or the address is not of this
                 machine.
         """
+        from starlette.middleware import Middleware  # comes with gradio
+
         try:
             _, address, _ = self.blocks.launch(
                 server_name=host,
@@ -591,6 +594,7 @@ class Page:
                 ssr_mode=False,
                 footer_links=['api', 'settings'],
                 css=CSS,
+                app_kwargs=dict(middleware=[Middleware(JSONErrors)]),
             )
         except OSError as error:
             raise InputError(
