@@ -382,7 +382,7 @@ def test_two_task_tokens_are_compared_on_one_image(visit, photos, tmp_path):
     visitor.find('#compare').click()
     visitor.expect(visitor.find('#compared img')).to_have_count(2)
     summary = visitor.find('#summary')
-    visitor.expect(summary).to_contain_text('left (first, panoptic token)')
+    visitor.expect(summary).to_contain_text('Left (first, panoptic token)')
     visitor.expect(summary).to_contain_text('% of the pixels')
     visitor.page.screenshot(path=tmp_path / 'compare.png', full_page=True)
 

@@ -47,7 +47,8 @@ CSS = """
 .gradio-container .prose h1 { margin: 0.4rem 0 0; }
 #compared { min-height: 0; }
 @media (max-width: 600px) {
-  .gradio-container main { padding: 0.5rem !important; }
+  .gradio-container .main.fillable { padding: 0.75rem; }
+  #viewer .html-container { padding: 0; }
 }
 """
 
@@ -187,7 +188,7 @@ class Page:
             f'{side} ({escape(name)}, {token} token): '
             f'{len(result.segments_of(task))} segments'
             for side, (name, token), result in zip(
-                ('left', 'right'), pairs, results, strict=True
+                ('Left', 'right'), pairs, results, strict=True
             )
         )
         same = 100 * agreement(*results, task)
@@ -240,8 +241,10 @@ class Page:
                 text = progress_text(step.done, step.total, problems)
                 yield gallery, text, gr.skip(), gr.skip()
             text = progress_text(step.done, step.done, problems, 'Done: ')
-            shown = str(video) if video.exists() else None
-            yield gallery, text, shown, str(target)
+            player = gr.skip()
+            if videos:
+                player = gr.Video(str(video), visible=True)
+            yield gallery, text, player, str(target)
 
     # ------------------------------------------------------------ endpoints
 
@@ -519,7 +522,9 @@ class Page:
         archive = gr.File(
             label='Drawings and JSON', interactive=False, elem_id='archive'
         )
-        video = gr.Video(label='Video', interactive=False, elem_id='video')
+        video = gr.Video(
+            label='Video', interactive=False, visible=False, elem_id='video'
+        )
         gallery = gr.Gallery(
             label='Drawings', columns=3, format='jpeg', elem_id='gallery'
         )
@@ -581,11 +586,12 @@ class Page:
         from starlette.middleware import Middleware  # comes with gradio
 
         try:
-            _, address, _ = self.blocks.launch(
+            _, address, public = self.blocks.launch(
                 server_name=host,
                 server_port=port,
                 share=share,
-                prevent_thread_lock=not block,
+                prevent_thread_lock=True,
+                quiet=True,
                 max_file_size=self.limits.max_bytes,
                 state_session_capacity=self.limits.max_sessions,
                 enable_monitoring=False,
@@ -601,6 +607,9 @@ class Page:
                 f'The page cannot listen on {host}, port {port or "7860 ff."}'
                 f' ({error}): choose another with --host or --port.'
             ) from error
+        print(f'Open {public or address} in a browser. Ctrl+C ends the page.')
+        if block:
+            self.blocks.block_thread()
         return address
 
 
