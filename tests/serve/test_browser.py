@@ -16,7 +16,7 @@ TIMEOUT = 30_000  # milliseconds; where all goes well, nothing waits for it
 
 
 class Visitor:
-    """A visitor with a browser of their own.
+    """A visitor with a tab, which is a session, of their own.
 
     Args:
         context: A context of playwright.
@@ -65,20 +65,26 @@ class Visitor:
         number.press('Tab')
 
 
-@pytest.fixture
-def visit(browser, address):
-    """Return a function that lets a visitor come."""
-    contexts = []
+@pytest.fixture(scope='module')
+def desktop(browser):
+    """A context of a large screen; its visitors share what was loaded."""
+    context = browser.new_context(viewport=dict(width=1280, height=900))
+    yield context
+    context.close()
 
-    def come(**options) -> Visitor:
-        options = dict(viewport=dict(width=1280, height=900)) | options
-        context = browser.new_context(**options)
-        contexts.append(context)
-        return Visitor(context, address)
+
+@pytest.fixture
+def visit(desktop, address):
+    """Return a function that lets a visitor come."""
+    visitors = []
+
+    def come(context=desktop) -> Visitor:
+        visitors.append(Visitor(context, address))
+        return visitors[-1]
 
     yield come
-    for context in contexts:
-        context.close()
+    for visitor in visitors:
+        visitor.page.close()
 
 
 def count_calls(monkeypatch, models) -> list[str]:
@@ -330,11 +336,12 @@ def test_the_page_is_used_by_keyboard_alone(visit, photos):
 
 
 def test_a_screen_of_400_pixels_gets_three_answers_and_a_file(
-    visit, photos, tmp_path
+    browser, visit, photos, tmp_path
 ):
-    visitor = visit(
+    phone = browser.new_context(
         viewport=dict(width=400, height=800), has_touch=True, is_mobile=True
     )
+    visitor = visit(phone)
     visitor.upload(photos / 'photo.png')
     visitor.page.screenshot(path=tmp_path / 'top.png')
     visitor.show('side by side')
@@ -375,7 +382,7 @@ def test_two_task_tokens_are_compared_on_one_image(visit, photos, tmp_path):
     visitor.find('#compare').click()
     visitor.expect(visitor.find('#compared img')).to_have_count(2)
     summary = visitor.find('#summary')
-    visitor.expect(summary).to_contain_text('left (first, panoptic token)')
+    visitor.expect(summary).to_contain_text('Left (first, panoptic token)')
     visitor.expect(summary).to_contain_text('% of the pixels')
     visitor.page.screenshot(path=tmp_path / 'compare.png', full_page=True)
 

@@ -7,5 +7,6 @@
 - ``scaling``: results in another size;
 - ``viewer``: the drawings as HTML that names the segment under the pointer;
 - ``downloads``: files of a result;
+- ``json_errors``: refused uploads in JSON;
 - ``page``: the page itself, and its endpoints.
 """

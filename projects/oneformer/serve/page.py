@@ -21,6 +21,7 @@ from ..results.plot import color_segments
 from ..results.save import to_record
 from ..tasks import TASKS
 from .downloads import write_files
+from .json_errors import JSONErrors
 from .limits import Limits, Upload, read_upload
 from .many import segment_images, segment_video, split_videos
 from .scaling import fit, resize_image, resize_result
@@ -46,7 +47,8 @@ CSS = """
 .gradio-container .prose h1 { margin: 0.4rem 0 0; }
 #compared { min-height: 0; }
 @media (max-width: 600px) {
-  .gradio-container main { padding: 0.5rem !important; }
+  .gradio-container .main.fillable { padding: 0.75rem; }
+  #viewer .html-container { padding: 0; }
 }
 """
 
@@ -187,7 +189,7 @@ class Page:
             f'{side} ({escape(name)}, {token} token): '
             f'{len(result.segments_of(task))} segments'
             for side, (name, token), result in zip(
-                ('left', 'right'), pairs, results, strict=True
+                ('Left', 'right'), pairs, results, strict=True
             )
         )
         same = 100 * agreement(results[0], results[1], task)
@@ -242,8 +244,10 @@ class Page:
                 yield gallery, text, gr.skip(), gr.skip()
             assert step is not None  # as there are images
             text = progress_text(step.done, step.done, problems, 'Done: ')
-            shown = str(video) if video.exists() else None
-            yield gallery, text, shown, str(target)
+            player = gr.skip()
+            if videos:
+                player = gr.Video(str(video), visible=True)
+            yield gallery, text, player, str(target)
 
     # ------------------------------------------------------------ endpoints
 
@@ -426,7 +430,7 @@ class Page:
             **OF_THE_PAGE,
         )
         gr.on(
-            [view.input, score_thr.change, opacity.change],
+            [view.change, score_thr.change, opacity.change],
             self.draw,
             [held, photo, *settings],
             [viewer, slider, files],
@@ -521,7 +525,9 @@ class Page:
         archive = gr.File(
             label='Drawings and JSON', interactive=False, elem_id='archive'
         )
-        video = gr.Video(label='Video', interactive=False, elem_id='video')
+        video = gr.Video(
+            label='Video', interactive=False, visible=False, elem_id='video'
+        )
         gallery = gr.Gallery(
             label='Drawings', columns=3, format='jpeg', elem_id='gallery'
         )
@@ -580,12 +586,15 @@ class Page:
             InputError: If the port is taken, or the address is not of this
                 machine.
         """
+        from starlette.middleware import Middleware  # comes with gradio
+
         try:
-            _, address, _ = self.blocks.launch(
+            _, address, public = self.blocks.launch(
                 server_name=host,
                 server_port=port,
                 share=share,
-                prevent_thread_lock=not block,
+                prevent_thread_lock=True,
+                quiet=True,
                 max_file_size=self.limits.max_bytes,
                 state_session_capacity=self.limits.max_sessions,
                 enable_monitoring=False,
@@ -594,12 +603,16 @@ class Page:
                 ssr_mode=False,
                 footer_links=['api', 'settings'],
                 css=CSS,
+                app_kwargs=dict(middleware=[Middleware(JSONErrors)]),
             )
         except OSError as error:
             raise InputError(
                 f'The page cannot listen on {host}, port {port or "7860 ff."}'
                 f' ({error}): choose another with --host or --port.'
             ) from error
+        print(f'Open {public or address} in a browser. Ctrl+C ends the page.')
+        if block:
+            self.blocks.block_thread()
         return address
 
 

@@ -84,7 +84,9 @@ def _panel(result: SegmentationResult, task: str, opacity: float) -> str:
     return (
         f'<figure class="panel" data-task="{task}" data-height="{height}" '
         f'data-width="{width}" data-runs="{" ".join(map(str, runs))}">'
-        f'<figcaption>{task}</figcaption><div class="stage">'
+        f'<figcaption>{task}</figcaption><div class="stage" '
+        # A high image has to fit on the screen.
+        f'style="max-width:calc(75vh * {width / height:.3f})">'
         f'<img src="{_jpeg(drawing)}" '
         f'alt="{task}: {escape(names or "nothing found")}">'
         '<canvas aria-hidden="true"></canvas>'
