@@ -41,6 +41,11 @@ def weights(tmp_path_factory):
     init_default_scope('mmdet')
     torch.manual_seed(0)
     model = MODELS.build(tiny_model(training=True))
+    # Of random weights all queries prefer one class, or none.
+    classes = model.panoptic_head.cls_embed
+    torch.nn.init.normal_(classes.weight)
+    torch.nn.init.zeros_(classes.bias)
+    classes.bias.data[-1] = -10.0
     torch.save(dict(state_dict=model.state_dict()), path)
     return path
 
