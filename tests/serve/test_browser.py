@@ -319,11 +319,10 @@ def test_the_page_is_used_by_keyboard_alone(visit, photos):
                 return
         raise AssertionError(f'Tab does not lead to {selector}')
 
-    focus('#view input')
-    keyboard.press('ArrowRight')
-    panel = visitor.panel('instance')
-    keyboard.press('ArrowRight')
-    panel = visitor.panel('semantic')
+    for number, task in ((2, 'instance'), (3, 'semantic')):
+        focus(f'#view label:nth-of-type({number}) input')
+        keyboard.press('Space')
+        panel = visitor.panel(task)
     focus('#viewer button')
     keyboard.press('Enter')
     pressed = panel.locator('button[aria-pressed=true]')
