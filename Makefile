@@ -22,7 +22,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Bytecode is left to the first import, which needs less of it.
 PIP_INSTALL := $(PIP) install -q --no-compile -c constraints/$(STACK).txt
 STAMP := $(VENV)/.installed-$(STACK)
-SITE_STAMP := $(VENV)/.site-$(STACK)
 MMCV_onedl := onedl-mmcv
 MMCV_upstream := $(or $(MMCV_WHEEL),mmcv-lite)
 OPENCV := opencv-python opencv-python-headless
@@ -124,13 +123,9 @@ lint: $(STAMP)
 	$(BIN)/python .ci/check_docs.py
 
 # Material announces a successor at every start.
-site: $(SITE_STAMP)
+site: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
 	@echo 'Built: open build/site/index.html in a browser.'
-
-$(SITE_STAMP): $(STAMP)
-	@$(PIP_INSTALL) -e '.[site]'
-	@touch $@
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix

@@ -35,6 +35,9 @@ ADAPTERS = [
     'supervision',
 ]
 
+# The documentation as a site.
+SITE = ['mkdocs-material', 'mkdocstrings[python]']
+
 # The tests run with the versions of constraints/. Of the two stacks, which
 # share their import names, exactly one may be installed.
 EXTRAS = {
@@ -74,6 +77,7 @@ EXTRAS = {
         'av',
         'huggingface-hub',
         *EXPORT,
+        *SITE,
         'ipykernel',
         'nbclient',
         'open-clip-torch',
@@ -83,8 +87,7 @@ EXTRAS = {
         'setuptools>=70.1',
         'transformers<5',
     ],
-    # The documentation as a site, `make site`.
-    'site': ['mkdocs-material', 'mkdocstrings[python]'],
+    'site': SITE,
     'lint': [
         'codespell[toml]',
         'markdown-it-py',

@@ -26,11 +26,14 @@ from markdown.treeprocessors import Treeprocessor
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
+from pymdownx.slugs import slugify
 
 ROOT = Path(__file__).parents[1]
 HOME = 'README.md'
 ALL_PAGES = 'docs/index.md'
 LINK = re.compile(r'\[([^\]]+)\]\(([^)\s]+)\)')
+# Also of an image that is a link.
+TARGET = re.compile(r'\]\(([^)\s]+)\)')
 ON_THE_WEB = re.compile(r'[a-z][a-z0-9+.-]*:|//')
 LANGUAGES = {'.py': 'python', '.sh': 'bash', '.yml': 'yaml', '.json': 'json'}
 BINARY = ('.gz', '.jpg', '.png')
@@ -38,6 +41,11 @@ BINARY = ('.gz', '.jpg', '.png')
 FENCE = '`' * 8
 # Sources would hide the pages among the results of a search.
 NOT_SEARCHED = '---\nsearch:\n  exclude: true\n---\n'
+
+
+def leads_to_file(target: str) -> bool:
+    """Whether a link names a file of the repository."""
+    return not target.startswith('#') and not ON_THE_WEB.match(target)
 
 
 def linked_path(target: str, page: str) -> str:
@@ -78,7 +86,7 @@ def navigation() -> list[dict]:
             nav.append({line.removeprefix('## '): section})
         for title, target in LINK.findall(line):
             path = linked_path(target, ALL_PAGES)
-            if not ON_THE_WEB.match(target) and path not in seen:
+            if leads_to_file(target) and path not in seen:
                 seen.add(path)
                 title = title.replace('`', '')
                 section.append({title[0].upper() + title[1:]: site_uri(path)})
@@ -147,12 +155,11 @@ class RepositoryLinks(Treeprocessor):
         for element in root.iter():
             name = {'a': 'href', 'img': 'src'}.get(element.tag, '')
             target = element.get(name, '#')
-            if ON_THE_WEB.match(target):
-                if element.tag == 'img':
-                    element.tag = 'span'
-                    element.text = element.get('alt')
-                    element.attrib.clear()
-            elif not target.startswith('#'):
+            if element.tag == 'img' and ON_THE_WEB.match(target):
+                element.tag = 'span'
+                element.text = element.get('alt')
+                element.attrib.clear()
+            elif leads_to_file(target):
                 uri = site_uri(linked_path(target, self.page))
                 _, mark, anchor = target.partition('#')
                 element.set(
@@ -173,16 +180,18 @@ class RepositoryLinksExtension(Extension):
 
 def linked_paths(page: str, text: str) -> Iterator[str]:
     """Yield the paths in the repository that a page links."""
-    for _, target in LINK.findall(text):
+    for target in TARGET.findall(text):
         path = linked_path(target, page)
-        if not ON_THE_WEB.match(target) and (ROOT / path).exists():
+        if leads_to_file(target) and (ROOT / path).exists():
             yield path
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Set the navigation, and add the extension."""
+    """Set the navigation, links and anchors."""
     config.nav = navigation()
     config.markdown_extensions.append(RepositoryLinksExtension())
+    # Anchors as GitHub makes them.
+    config.mdx_configs['toc']['slugify'] = slugify(case='lower')
     return config
 
 

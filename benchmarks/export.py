@@ -18,7 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from _measure import Row, compare, interleave, machine, markdown
-from _models import ROOT, Config, images, randomise, sharpen, test_samples
+from _models import (
+    MODELS,
+    ROOT,
+    Config,
+    images,
+    inference_model,
+    randomise,
+    register_all_modules,
+    sharpen,
+    test_samples,
+)
 
 from projects.oneformer.export import export_onnx
 from projects.oneformer.export.onnx_files import installed_backends
@@ -35,14 +45,13 @@ NETWORKS = {
 
 def make_inferencer(config: Config, size: int) -> OneFormerInferencer:
     """Return a model with random weights that is sure of some queries."""
-    config.model.backbone.init_cfg = None
+    register_all_modules()
     for step in config.test_dataloader.dataset.pipeline:
         if step.type == 'Resize':
             step.scale = (size, size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'weights.pth')
-        model = dict(config.model, train_cfg=None)
-        network = build(model)
+        network = MODELS.build(inference_model(config.model))
         torch.manual_seed(0)
         randomise(network)
         network.eval()
@@ -54,13 +63,6 @@ def make_inferencer(config: Config, size: int) -> OneFormerInferencer:
             sharpen(head.cls_embed, cls_scores[-1][0], share=0.2)
         torch.save(dict(state_dict=network.state_dict()), path)
         return OneFormerInferencer(config, path, 'cpu')
-
-
-def build(model: dict) -> torch.nn.Module:
-    """Build a network."""
-    from _models import MODELS
-
-    return MODELS.build(model)
 
 
 def rows(name: str, repeats: int, size: int | None) -> Iterator[Row]:

@@ -16,14 +16,15 @@ BACKBONES = dict(
         dict(type='ResNet', depth=50, base_channels=8, stem_channels=8),
         [32, 64, 128, 256],
     ),
-    # Windows of 4, which the map at stride 32 does not fill.
+    # Two stages have shifted windows, which some images fill and others not;
+    # the last is often smaller than a window.
     swin=(
         dict(
             type='SwinTransformer',
             embed_dims=16,
-            depths=(2, 2, 2, 2),
+            depths=(1, 2, 1, 2),
             num_heads=(1, 2, 2, 4),
-            window_size=4,
+            window_size=7,
         ),
         [16, 32, 64, 128],
     ),

@@ -241,6 +241,8 @@ def randomise(model: nn.Module) -> None:
     """
     sharp_attention = ('in_proj', 'qkv', 'q_proj', 'k_proj', 'v_proj')
     for name, param in model.named_parameters():
+        if param.numel() == 0:  # no register
+            continue
         if param.dim() > 1:
             gain = 0.5
             if any(part in name for part in sharp_attention):

@@ -41,7 +41,10 @@ def places(tmp_path_factory) -> dict[str, str]:
     pipeline = [
         dict(type='LoadImageFromFile', imdecode_backend='pillow'),
         dict(type='Resize', scale=(96, 64), keep_ratio=True, backend='pillow'),
-        dict(type='PackDetInputs', meta_keys=('img_path', 'ori_shape')),
+        dict(
+            type='PackDetInputs',
+            meta_keys=('img_path', 'ori_shape', 'img_shape'),
+        ),
     ]
     settings = Config(
         dict(
@@ -81,4 +84,4 @@ def recipe() -> Config:
 
 @pytest.mark.parametrize('key', OUR_SETTINGS)
 def test_a_setting_on_the_page_has_an_effect(key, recipe):
-    check_overrides(recipe, {key: None})
+    check_overrides(recipe.to_dict(), {key: None})

@@ -58,7 +58,7 @@ def test_nothing_that_the_set_up_needs_stays_outside_of_the_image():
         if not line.startswith('#')
     }
     needed = ('Makefile', 'setup.py', 'pyproject.toml', 'README.md')
-    needed += ('constraints', 'projects', 'configs', 'tools')
+    needed += ('constraints', 'oneformer', 'projects', 'configs', 'tools')
     for name in needed:
         assert (ROOT / name).exists()
         assert name not in ignored

@@ -143,7 +143,7 @@ def test_a_dinov3_file_is_completed_on_the_command_line(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     model = build_model(tiny_eomt(training=False, rotary=True), seed=1)
-    load_weights(model, target)
+    load_weights(model, str(target))
     torch.testing.assert_close(
         model.backbone.patch_embed.weight,
         expected.backbone.patch_embed.weight + 0.01,

@@ -108,7 +108,10 @@ def test_the_notebook_of_published_weights_runs_on_files(
     pipeline = [
         dict(type='LoadImageFromFile', imdecode_backend='pillow'),
         dict(type='Resize', scale=(96, 64), keep_ratio=True, backend='pillow'),
-        dict(type='PackDetInputs', meta_keys=('img_path', 'ori_shape')),
+        dict(
+            type='PackDetInputs',
+            meta_keys=('img_path', 'ori_shape', 'img_shape'),
+        ),
     ]
     Config(
         dict(

@@ -107,7 +107,10 @@ def device(text: str) -> str:
 def program() -> list[str]:
     """Return the words that run this tool, as in ``oneformer train``."""
     script = sys.argv[0]
-    return ['python', script] if script.endswith('.py') else script.split()
+    if script.endswith('.py'):
+        return ['python', script]
+    module = sys.orig_argv[1:3] == ['-m', 'oneformer']  # not installed
+    return [*(['python', '-m'] if module else []), *script.split()]
 
 
 def find_project() -> None:

@@ -3,9 +3,9 @@
 An image that cannot be read is reported, the others are segmented, and the
 exit code is 1. Results are on disk as soon as an image is done.
 
-Examples:
-  python tools/infer.py configs/oneformer_swin-l_coco.py photos/ \\
-      --weights model.pth --task panoptic instance --out-dir out
+Example: python tools/infer.py configs/oneformer_swin-l_coco.py photos/ \\
+             --weights model.pth --task panoptic instance --out-dir out
+More:
   python tools/infer.py me/zoo list.txt --format jsonl --out-dir out --resume
   torchrun --nproc_per_node 8 tools/infer.py zoo/ photos/ \\
       --launcher pytorch --format coco-panoptic --out-dir out

@@ -10,6 +10,7 @@ Example: oneformer init my_data --out my_config.py
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -91,8 +92,11 @@ def main() -> None:
     plan = make_plan(args, path)
     write(plan, path)
     print(report(plan))
-    script = ' '.join(program()).replace('init', 'train')
-    print(f'\nWrote {path}. Train with: {script} {path}')
+    *words, script = program()
+    train = shlex.join(
+        [*words, str(Path(script).with_stem('train')), str(path)]
+    )
+    print(f'\nWrote {path}. Train with: {train}')
 
 
 def config_path(args: argparse.Namespace) -> Path:
@@ -132,6 +136,7 @@ def report(plan) -> str:
     found = plan.measures
     lines = [
         f'{plan.folder}: {plan.layout}',
+        f'  annotation  {plan.kind}',
         f'  images      {found.num_train} for training, {found.num_val} for '
         'validation',
         f'  classes     {len(plan.labels.classes)}, of which '

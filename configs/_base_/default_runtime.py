@@ -15,6 +15,7 @@ default_hooks = dict(
         save_last=True,
     ),
     interruption=dict(type='InterruptionHook'),
+    loader_processes=dict(type='LoaderProcessHook'),
     work_dir_lock=dict(type='WorkDirLockHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),

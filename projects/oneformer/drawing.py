@@ -211,6 +211,8 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
     try:
         import matplotlib
     except ImportError:
-        return ImageFont.load_default(size)
+        default = ImageFont.load_default(size)
+        assert isinstance(default, ImageFont.FreeTypeFont)  # as it has a size
+        return default
     folder = Path(matplotlib.get_data_path(), 'fonts', 'ttf')
     return ImageFont.truetype(str(folder / 'DejaVuSans.ttf'), size)

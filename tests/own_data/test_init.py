@@ -218,6 +218,26 @@ def test_boxes_without_masks_are_refused(error, drawn, tmp_path):
     assert 'Export for instance segmentation' in message
 
 
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{', 'panoptic_train.json cannot be read: it is no whole JSON'),
+        (
+            '{"images": [1], "annotations": [{"segments_info": []}], '
+            '"categories": []}',
+            'entry 0 of images: expected an object, got 1',
+        ),
+    ],
+)
+def test_a_broken_annotation_file_is_named(
+    error, drawn, tmp_path, text, message
+):
+    exports.panoptic(drawn, tmp_path / 'data')
+    path = tmp_path / 'data/annotations/panoptic_train.json'
+    path.write_text(text)
+    assert message in error('data')
+
+
 def test_images_that_are_missing_are_counted(error, drawn, tmp_path):
     exports.cvat_coco(drawn, tmp_path / 'data')
     image = next((tmp_path / 'data/images/default').iterdir())
@@ -225,6 +245,13 @@ def test_images_that_are_missing_are_counted(error, drawn, tmp_path):
     message = error('data')
     assert '1 of 6 images of ' in message
     assert image.name in message
+
+
+def test_nothing_is_converted_into_the_data(error, drawn, tmp_path):
+    exports.labelme(drawn, tmp_path / 'data')
+    message = error('data', '--out', 'data/mine.py')
+    assert message.endswith('give a config elsewhere as --out.')
+    assert not list((tmp_path / 'data').glob('mine*'))
 
 
 def test_one_image_is_too_few(error, drawn, tmp_path):

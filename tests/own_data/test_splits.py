@@ -76,7 +76,11 @@ def test_the_annotation_that_supervises_most_is_used():
         instances('train.json'),
         AnnotationSet('p', 'panoptic', DATA, ann_file=DATA / 'p.json'),
     ]
-    assert choose_kind(sets, None) == 'panoptic'
-    assert choose_kind(sets, 'instance') == 'instance'
+    assert choose_kind(sets, DATA, None) == 'panoptic'
+    assert choose_kind(sets, DATA, 'instance') == 'instance'
+    only_to_test = AnnotationSet(
+        'v', 'panoptic', DATA, ann_file=DATA / 'val.json'
+    )
+    assert choose_kind([sets[0], only_to_test], DATA, None) == 'instance'
     with pytest.raises(ValueError, match="got 'semantic'"):
-        choose_kind(sets, 'semantic')
+        choose_kind(sets, DATA, 'semantic')

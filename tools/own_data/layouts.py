@@ -13,9 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from _annotations import read_json, write_json
-from _package import file_names
+from _package import coco_layout, file_names
 from dataset_validation import AnnotationSet, find_sets
-from dataset_validation.sets import coco_kind
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[1] / 'dataset_converters')
@@ -78,7 +77,7 @@ def find_annotations(
         if not foreign.is_here(names):
             continue
         unfinished = any(converted.rglob('*.part'))
-        converted.mkdir(parents=True, exist_ok=True)
+        _make(converted, folder)
         run = Run(min(8, os.cpu_count() or 1), overwrite=not unfinished)
         foreign.convert(folder, converted, run)
         sets = [_placed(aset, folder) for aset in _found(converted)]
@@ -103,11 +102,27 @@ def _found(folder: Path) -> list[AnnotationSet]:
     return used
 
 
+def _make(converted: Path, folder: Path) -> None:
+    """Make the folder for what is converted, which is not that of the data.
+
+    Raises:
+        ValueError: If it lies in the data, where it would be found as part
+            of it.
+    """
+    if folder in converted.parents:
+        raise ValueError(
+            f'its annotation has to be converted, beside the config, and '
+            f'{converted.parent} is in the data: give a config elsewhere as '
+            '--out.'
+        )
+    converted.mkdir(parents=True, exist_ok=True)
+
+
 def _placed(aset: AnnotationSet, folder: Path) -> AnnotationSet:
     """Return a converted set, whose images lie where they were."""
     if aset.ann_file is None:
         return aset
-    first = read_json(aset.ann_file)['images'][0]['file_name']
+    first = _read(aset.ann_file)['images'][0]['file_name']
     if aset.image_path(first).is_file():
         return aset
     return replace(aset, image_dir=folder)
@@ -115,9 +130,21 @@ def _placed(aset: AnnotationSet, folder: Path) -> AnnotationSet:
 
 def _has_annotations(aset: AnnotationSet) -> bool:
     """Whether it is more than a list of images, as of COCO's test split."""
-    return aset.ann_file is None or bool(
-        read_json(aset.ann_file)['annotations']
-    )
+    return aset.ann_file is None or bool(_read(aset.ann_file)['annotations'])
+
+
+def _read(path: Path) -> dict:
+    """Return what an annotation file holds.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise ValueError(f'{path} cannot be read: {error}') from error
+    assert isinstance(content, dict), 'otherwise it is no set'
+    return content
 
 
 def _in_words(sets: Sequence[AnnotationSet]) -> str:
@@ -144,9 +171,9 @@ def _mended(
     """
     if aset.ann_file is None:
         return aset
-    content = read_json(aset.ann_file)
-    assert coco_kind(content) == aset.kind
+    content = _read(aset.ann_file)
     _require_masks(content, aset)
+    coco_layout.require_coco(content, aset.kind, str(aset.ann_file))
     images = content['images']
     if aset.kind == 'panoptic':
         annotated = {a.get('image_id') for a in content['annotations']}
@@ -161,7 +188,7 @@ def _mended(
         ]
     inside = aset.ann_file.relative_to(folder)
     target = converted / '_'.join(inside.parts)
-    converted.mkdir(parents=True, exist_ok=True)
+    _make(converted, folder)
     write_json(target, dict(content, images=images))
     return replace(
         aset,
@@ -210,7 +237,11 @@ def _require_masks(content: dict, aset: AnnotationSet) -> None:
     if aset.kind != 'instance':
         return
     entries = content['annotations']
-    lacking = [e for e in entries if not e.get('segmentation')]
+    lacking = [
+        entry
+        for entry in entries
+        if isinstance(entry, dict) and not entry.get('segmentation')
+    ]
     if lacking:
         raise ValueError(
             f'{len(lacking)} of {len(entries)} annotations of '

@@ -89,7 +89,7 @@ def make_plan(
         ValueError: If its annotation cannot be used.
     """
     layout, sets, home = find_annotations(folder, converted)
-    kind = choose_kind(sets, wishes.kind)
+    kind = choose_kind(sets, home, wishes.kind)
     splits = choose_splits(
         [aset for aset in sets if aset.kind == kind],
         home,

@@ -30,8 +30,12 @@ class Splits(NamedTuple):
     test: AnnotationSet | None
 
 
-def choose_kind(sets: Sequence[AnnotationSet], wanted: str | None) -> str:
-    """Return the kind of annotation to use: the one that supervises most.
+def choose_kind(
+    sets: Sequence[AnnotationSet], folder: Path, wanted: str | None
+) -> str:
+    """Return the kind of annotation to use.
+
+    Of those that can be trained on it is the one that supervises most.
 
     Raises:
         ValueError: If the wanted one is not there.
@@ -42,7 +46,15 @@ def choose_kind(sets: Sequence[AnnotationSet], wanted: str | None) -> str:
             f'Expected one of {there}, the kinds of annotation that were '
             f'found, as --kind, got {wanted!r}.'
         )
-    return wanted or there[0]
+    training = [
+        kind
+        for kind in there
+        if any(
+            aset.kind == kind and split_of(aset, folder) in ('train', None)
+            for aset in sets
+        )
+    ]
+    return wanted or [*training, *there][0]
 
 
 def choose_splits(

@@ -63,7 +63,7 @@ def images_in(folder: str | os.PathLike) -> list[str]:
 
     Those in subfolders are left out.
     """
-    with os.scandir(folder) as entries:
+    with os.scandir(os.fspath(folder)) as entries:
         return sorted(
             os.fsdecode(entry.path)
             for entry in entries

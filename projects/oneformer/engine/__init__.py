@@ -6,6 +6,7 @@ Importing this package registers them.
 from .checkpoint_hook import WholeCheckpointHook
 from .drawing_hook import ResultDrawingHook
 from .interruption_hook import InterruptionHook, TrainingInterrupted
+from .loader_process_hook import LoaderProcessHook
 from .mask_annealing_hook import MaskAnnealingHook
 from .optim_constructor import ModuleTypeOptimConstructor
 from .preflight_hook import PreflightHook
@@ -18,6 +19,7 @@ from .work_dir import WorkDirError, WorkDirLockHook
 
 __all__ = [
     'InterruptionHook',
+    'LoaderProcessHook',
     'MaskAnnealingHook',
     'ModuleTypeOptimConstructor',
     'PreflightHook',

@@ -44,13 +44,14 @@ class ViTOptimConstructor(DefaultOptimWrapperConstructor):
         self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
     ) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        if unknown := sorted(set(self.paramwise_cfg) - set(DEFAULTS)):
+        given = paramwise_cfg or {}
+        if unknown := sorted(set(given) - set(DEFAULTS)):
             raise InputError(
                 f'{type(self).__name__} does not know {unknown} of '
                 f'paramwise_cfg; it knows {sorted(DEFAULTS)}.'
             )
         # Never empty: mmengine would then not ask for groups.
-        self.paramwise_cfg = DEFAULTS | self.paramwise_cfg
+        self.paramwise_cfg = DEFAULTS | given
         if self.base_lr is None:
             raise InputError(
                 'Expected lr in the config of the optimizer, which '

@@ -73,7 +73,9 @@ def _check_size(size: tuple[int, int] | None, divisor: int) -> None:
 
 def _resize_rules(pipeline: list[ConfigDict]) -> dict[str, Any]:
     """Return what the steps of a test pipeline do to an image."""
-    rules = dict(scale=None, keep_ratio=False, resize_backend='cv2')
+    rules: dict[str, Any] = dict(
+        scale=None, keep_ratio=False, resize_backend='cv2'
+    )
     for step in pipeline:
         kind = step['type'].rpartition('.')[-1]
         if kind in _WITHOUT_PIXELS:

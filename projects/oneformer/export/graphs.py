@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..models.backbones.dinat import DiNAT, NeighborhoodAttention
 from ..models.layers.deformable_attention import DeformableAttention
+from ..models.layers.same_padding import use_fixed_padding
 from ..models.layers.shifted_windows import use_traceable_windows
 from ..models.oneformer import OneFormer
 from ..models.query_head import mask_logits
@@ -92,6 +93,7 @@ def traceable(model: OneFormer) -> OneFormer:
     """
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     use_traceable_windows(model)
+    use_fixed_padding(model)
     for module in model.modules():
         # Operations that every engine has.
         if isinstance(module, DeformableAttention):

@@ -120,9 +120,7 @@ def write_card(settings: Settings, name: str, facts: CardFacts) -> str:
         for _, metric, task, _ in METRICS
         if metric in facts.scores
     ]
-    licence = {}
-    if facts.licence:
-        licence['license'] = facts.licence
+    licence = dict(license=facts.licence) if facts.licence else {}
     metadata = hub.ModelCardData(
         **licence,
         library_name=LIBRARY,

@@ -161,7 +161,7 @@ def _backbone(values: dict, path: Path) -> dict:
             f'{path} has a backbone {kind or values.get("backbone")!r}: '
             'OneFormer of transformers is read with swin and dinat.'
         )
-    place = Path(f'{path}, backbone_config')
+    place = f'{path}, backbone_config'
     _check_fixed(own, FIXED_BACKBONE[kind], place)
     swin = kind == 'swin'
     shared = dict(
@@ -291,7 +291,7 @@ def _labels_of_things(folder: Path, processor: dict) -> list | None:
         ) from error
 
 
-def _check_fixed(values: dict, fixed: Mapping, path: Path) -> None:
+def _check_fixed(values: dict, fixed: Mapping, path: Path | str) -> None:
     for key, expected in fixed.items():
         found = values.get(key, expected)
         if found != expected:
@@ -301,7 +301,7 @@ def _check_fixed(values: dict, fixed: Mapping, path: Path) -> None:
             )
 
 
-def _whole(values: dict, key: str, default: int, path: Path) -> int:
+def _whole(values: dict, key: str, default: int, path: Path | str) -> int:
     value = values.get(key, default)
     if type(value) is not int or value < 1:
         raise InputError(
@@ -311,7 +311,7 @@ def _whole(values: dict, key: str, default: int, path: Path) -> int:
     return value
 
 
-def _number(values: dict, key: str, default: float, path: Path) -> float:
+def _number(values: dict, key: str, default: float, path: Path | str) -> float:
     value = values.get(key, default)
     if type(value) not in (int, float) or not value > 0:
         raise InputError(
@@ -324,7 +324,7 @@ def _numbers(
     values: dict,
     key: str,
     default: list | None,
-    path: Path,
+    path: Path | str,
     length: int | None = 4,
 ) -> tuple[int, ...]:
     numbers: Any = values.get(key, default)

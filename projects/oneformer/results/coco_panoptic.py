@@ -78,10 +78,10 @@ def from_coco_panoptic(
         if image_id in (None, annotation['image_id'])
     ]
     if len(found) != 1:
-        ids = [annotation['image_id'] for annotation in content['annotations']]
+        listed = [own['image_id'] for own in content['annotations']]
         raise ValueError(
             f'Expected one annotation of image {image_id}, got {len(found)}: '
-            f'give one of the image_id {ids[:10]}.'
+            f'give one of the image_id {listed[:10]}.'
         )
     categories = content['categories']
     labels = {own['id']: label for label, own in enumerate(categories)}

@@ -29,7 +29,7 @@ def to_label_studio(
             f'Unknown kind {kind!r} of labels: expected one of '
             f'{", ".join(KINDS)}.'
         )
-    regions = []
+    regions: list[dict] = []
     segments = result.segments_of(task, classes)
     for segment in segments:
         for value in _values(segment, kind, result.size):
@@ -61,9 +61,12 @@ def _values(segment: Segment, kind: str, size: tuple[int, int]) -> list[dict]:
     """Return the regions of a segment: one, or one for each polygon."""
     height, width = size
     if kind == 'polygon':
-        percent = 100 / np.array([width, height])
         return [
-            dict(points=(polygon * percent).tolist(), closed=True)
+            dict(
+                # Divided last: no point may lie beyond 100 %.
+                points=(100 * polygon / [width, height]).tolist(),
+                closed=True,
+            )
             for polygon in segment.polygons(tolerance=1.0)
         ]
     pixels = segment.mask.astype(np.uint8) * 255

@@ -12,10 +12,10 @@ from .task_results import TaskResults
 
 def plot(
     result: TaskResults,
-    task: str | None,
-    image: np.ndarray | None,
-    opacity: float,
-    legend: bool,
+    task: str | None = None,
+    image: np.ndarray | None = None,
+    opacity: float = 0.5,
+    legend: bool = False,
 ) -> Image.Image:
     """Draw a result; see :meth:`.SegmentationResult.plot`."""
     task = result.choose_task(task)

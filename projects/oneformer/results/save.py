@@ -1,11 +1,13 @@
 """A result as files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..file_writing import write_json, write_png
 from ..segment_ids import encode_ids
+from .plot import plot
 from .task_results import TaskResults
 
 
@@ -20,7 +22,7 @@ def save(result: TaskResults, folder: Path, name: str | None) -> list[Path]:
     images = {}
     if result.image is not None:
         for task in result.tasks:
-            images[f'{name}_{task}.png'] = np.asarray(result.plot(task))
+            images[f'{name}_{task}.png'] = np.asarray(plot(result, task))
     if result.panoptic is not None:
         images[f'{name}_panoptic_ids.png'] = encode_ids(result.panoptic)
     if result.semantic is not None:
@@ -33,7 +35,7 @@ def save(result: TaskResults, folder: Path, name: str | None) -> list[Path]:
 
 def to_record(result: TaskResults) -> dict:
     """Return a result in plain types: the JSON that :func:`save` writes."""
-    content = dict(
+    content: dict[str, Any] = dict(
         file=result.image_name,
         height=result.height,
         width=result.width,

@@ -1,5 +1,6 @@
 """A segment: a region of an image with a class."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -105,7 +106,7 @@ class Segment:
         )
         polygons = []
         for contour in contours:
-            corners = (contour + 1) // 2 + np.int32([left, top])
+            corners = (contour + 1) // 2 + np.array([left, top], np.int32)
             polygon = cv2.approxPolyDP(corners, tolerance, closed=True)[:, 0]
             if len(polygon) > 2:
                 polygons.append(polygon)
@@ -140,7 +141,7 @@ def encode_mask(mask: np.ndarray) -> dict:
 
 def segments_of_map(
     ids: np.ndarray,
-    known: dict[int, tuple[int, float | None]],
+    known: Mapping[int, tuple[int, float | None]],
     classes: tuple[str, ...],
     thing_classes: tuple[str, ...],
 ) -> list[Segment]:
@@ -149,7 +150,7 @@ def segments_of_map(
     Args:
         ids (np.ndarray): Ids of segments, from 1, and 0 for void, int32
             (H, W).
-        known (dict[int, tuple[int, float | None]]): Label and score by id.
+        known (Mapping[int, tuple[int, float | None]]): Label and score by id.
         classes (tuple[str, ...]): Names, by label.
         thing_classes (tuple[str, ...]): Names of the things.
     """

@@ -19,7 +19,7 @@ class Panoptic(NamedTuple):
     """Segments that do not overlap."""
 
     ids: ndarray  # int32 (H, W), from 1, 0 for void
-    known: dict[int, tuple[int, float]]  # label and score by id
+    known: dict[int, tuple[int, float | None]]  # label and score by id
 
 
 class Instance(NamedTuple):
@@ -70,7 +70,7 @@ def fuse_panoptic(
     means = np.bincount(place, weights * scores[accepted]) / np.bincount(
         place, weights
     )
-    known = {
+    known: dict[int, tuple[int, float | None]] = {
         id: (int(label), float(score))
         for id, (label, score) in enumerate(
             zip(shown[1], means, strict=True), 1
@@ -125,7 +125,8 @@ def fuse_instance(
     for block in masks.blocks():
         logits = masks.of(block, queries)
         inside = logits > 0
-        found[(slice(None), *block)] = inside
+        y, x = block
+        found[:, y, x] = inside
         area += inside.sum((1, 2))
         total += (sigmoid(logits) * inside).sum((1, 2))
     quality = total / (area + 1e-6)

@@ -63,7 +63,9 @@ class ResizedMasks:
             )
         )
 
-    def of(self, block: Block, queries: np.ndarray | None = None):
+    def of(
+        self, block: Block, queries: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the logits of a block, float32 (Q', height, width).
 
         Args:

@@ -122,7 +122,9 @@ class OnnxSegmenter:
         ):
             maps |= self._fuse(task, scores, ResizedMasks(masks, sizes))
         height, width = sizes.original
-        named = isinstance(image, str | PathLike)
+        name = None
+        if isinstance(image, str | PathLike):
+            name = os.fsdecode(image)
         return SegmentationResult(
             height=height,
             width=width,
@@ -130,7 +132,7 @@ class OnnxSegmenter:
             thing_classes=self.description.thing_classes,
             palette=self.description.palette,
             category_ids=self.description.category_ids,
-            image_name=os.fsdecode(image) if named else None,
+            image_name=name,
             image=pixels[..., ::-1],
             **maps,
         ).filter(score_thr)

@@ -1,5 +1,7 @@
 """ONNX files on the engines that run them."""
 
+import threading
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +19,10 @@ class Session(Protocol):
     metadata: dict[str, str]
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
-        """Return the outputs, in the order of the file."""
+        """Return the outputs, in the order of the file.
+
+        They are valid until the next call of the same thread.
+        """
 
 
 class OnnxRuntimeSession:
@@ -53,14 +58,20 @@ class OpenVinoSession:
         if threads is not None:
             options['INFERENCE_NUM_THREADS'] = threads
         self._model = core.compile_model(model, 'CPU', options)
+        self._requests = threading.local()  # a request serves one thread
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
-        request = self._model.create_infer_request()
-        results = request.infer(inputs)
-        return [results[output].copy() for output in self._model.outputs]
+        if not hasattr(self._requests, 'own'):
+            self._requests.own = self._model.create_infer_request()
+        results = self._requests.own.infer(
+            inputs, share_inputs=True, share_outputs=True
+        )
+        return [results[output] for output in self._model.outputs]
 
 
-BACKENDS = dict(onnxruntime=OnnxRuntimeSession, openvino=OpenVinoSession)
+BACKENDS: dict[str, Callable[[Path, int | None], Session]] = dict(
+    onnxruntime=OnnxRuntimeSession, openvino=OpenVinoSession
+)
 
 
 def open_session(

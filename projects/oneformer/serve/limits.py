@@ -73,6 +73,6 @@ def read_upload(path: str | PathLike, limits: Limits) -> Upload:
             f'Image {name} has more than {limits.max_pixels / 1e6:g} '
             'megapixels, which this page does not accept: save it smaller.'
         ) from error
-    original = image.shape[:2]
-    reduced = resize_image(image, fit(original, limits.max_side))
-    return Upload(name, np.ascontiguousarray(reduced), original)
+    height, width = image.shape[:2]
+    reduced = resize_image(image, fit((height, width), limits.max_side))
+    return Upload(name, np.ascontiguousarray(reduced), (height, width))

@@ -139,7 +139,8 @@ class Page:
         tasks = [view] if view in shown.tasks else list(shown.tasks)
         assert shown.image is not None
         drawing = np.asarray(shown.plot(tasks[0], opacity=opacity))
-        image = resize_image(shown.image, drawing.shape[:2])
+        height, width = drawing.shape[:2]
+        image = resize_image(shown.image, (height, width))
         html = viewer_html(shown, tasks, opacity)
         return html, (image, drawing), None
 
@@ -191,7 +192,7 @@ class Page:
                 ('Left', 'right'), pairs, results, strict=True
             )
         )
-        same = 100 * agreement(*results, task)
+        same = 100 * agreement(results[0], results[1], task)
         return drawings, f'{counts}. Same class at {same:.1f} % of the pixels.'
 
     def many(
@@ -235,11 +236,13 @@ class Page:
                 if step.problem:
                     problems.append(step.problem)
                 if step.drawing is not None and not videos:
-                    small = fit(step.drawing.shape[:2], 480)
+                    height, width = step.drawing.shape[:2]
+                    small = fit((height, width), 480)
                     drawing = resize_image(step.drawing, small)
                     gallery.append((drawing, step.name))
                 text = progress_text(step.done, step.total, problems)
                 yield gallery, text, gr.skip(), gr.skip()
+            assert step is not None  # as there are images
             text = progress_text(step.done, step.done, problems, 'Done: ')
             player = gr.skip()
             if videos:

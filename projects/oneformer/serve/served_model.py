@@ -50,6 +50,7 @@ class ServedModel:
         (result,) = self.inferencer(
             _bgr(upload), list(tasks or self.tasks), score_thr=0.0
         )
+        assert isinstance(result, SegmentationResult)  # errors are raised
         return replace(result, image_name=upload.name)
 
     def segment_with_token(

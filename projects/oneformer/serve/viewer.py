@@ -112,4 +112,5 @@ def _row(segment, color: np.ndarray, pixels: int) -> str:
 def _jpeg(drawing: np.ndarray) -> str:
     options = [cv2.IMWRITE_JPEG_QUALITY, 90]
     _, content = cv2.imencode('.jpg', drawing[..., ::-1], options)
-    return 'data:image/jpeg;base64,' + base64.b64encode(content).decode()
+    text = base64.b64encode(content.tobytes()).decode()
+    return f'data:image/jpeg;base64,{text}'

@@ -1,21 +1,12 @@
-"""What a folder of ``EomtForUniversalSegmentation`` of transformers holds."""
-
-from collections.abc import Mapping
+"""Settings of ``EomtForUniversalSegmentation``, in a folder beside weights."""
 
 from mmengine.config import Config
-from torch import Tensor
 
 from ..errors import InputError
-from .eomt import to_transformers_eomt
-
-
-def weights_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights as transformers names them."""
-    return to_transformers_eomt(state_dict)
 
 
 def files_of(config: Config) -> dict[str, dict]:
-    """Return the other files: settings of the network and of the images.
+    """Return the settings of the network and of the images, by file.
 
     Raises:
         InputError: If transformers has no such model.

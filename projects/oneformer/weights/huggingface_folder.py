@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..text.tokenizer import CLIPTokenizer, written_vocabulary
 from . import eomt_folder
+from .eomt import to_transformers_eomt
 from .huggingface import to_huggingface
 
 # Of a training checkpoint, in the layout of transformers; files on the Hub
@@ -47,8 +48,8 @@ def save_huggingface_folder(
     if folder.exists():
         raise FileExistsError(f'{folder} exists: name a new folder.')
     if config.model.panoptic_head.type.rpartition('.')[-1] == 'EoMTHead':
-        weights = eomt_folder.weights_of(state_dict)
-        files = eomt_folder.files_of(config)
+        weights = to_transformers_eomt(state_dict)
+        files: dict[str, dict | str] = {**eomt_folder.files_of(config)}
     else:
         weights = {
             name: tensor
@@ -69,9 +70,12 @@ def save_huggingface_folder(
             weights, partial / 'model.safetensors', metadata=dict(format='pt')
         )
         for name, content in files.items():
-            if not isinstance(content, str):
-                content = json.dumps(content, indent=2)
-            (partial / name).write_text(content + '\n', encoding='utf-8')
+            text = (
+                content
+                if isinstance(content, str)
+                else json.dumps(content, indent=2)
+            )
+            (partial / name).write_text(text + '\n', encoding='utf-8')
         partial.chmod(0o755)
         partial.rename(folder)
     except BaseException:

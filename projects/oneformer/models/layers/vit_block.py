@@ -89,7 +89,7 @@ class ViTAttention(nn.Module):
         self, x: Tensor, rotation: Rotation | None, mask: Tensor | None
     ) -> Tensor:
         """Attend; see :meth:`ViTBlock.forward`."""
-        bias = self.qkv.bias
+        bias: Tensor = self.qkv.bias
         if self.q_bias is not None and self.v_bias is not None:
             zeros = torch.zeros_like(self.q_bias)
             bias = torch.cat([self.q_bias, zeros, self.v_bias])

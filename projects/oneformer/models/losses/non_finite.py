@@ -139,16 +139,14 @@ def name_predictions(
 ) -> dict[str, Tensor]:
     """Return the predictions by name, in the order in which they arise."""
     named = {}
-    shared = isinstance(mask_features, Tensor)
-    if shared:
+    if isinstance(mask_features, Tensor):
         named['mask_features'] = mask_features
     for layer, (scores, embeds) in enumerate(
         zip(cls_scores, mask_embeds, strict=True)
     ):
-        if not shared:
-            named[f'mask_features of prediction {layer}'] = mask_features[
-                layer
-            ]
+        if not isinstance(mask_features, Tensor):
+            own = mask_features[layer]
+            named[f'mask_features of prediction {layer}'] = own
         named[f'cls_scores of prediction {layer}'] = scores
         named[f'mask_embeds of prediction {layer}'] = embeds
     return named
