@@ -418,3 +418,15 @@ def test_images_of_a_folder_become_a_gallery_and_an_archive(
             'segments.jsonl',
         }
     visitor.page.screenshot(path=tmp_path / 'many.png', full_page=True)
+
+
+def test_a_video_is_shown_with_its_drawings(visit, video, tmp_path):
+    pytest.importorskip('av', reason='browsers play what PyAV writes')
+    visitor = visit()
+    visitor.open('Folder or video')
+    visitor.find('#many input[type=file]').set_input_files(video)
+    visitor.find('#segment-many').click()
+    text = visitor.find('#many-text')
+    visitor.expect(text).to_contain_text('longer than the 4 frames')
+    visitor.expect(visitor.find('#video video')).to_be_visible()
+    visitor.page.screenshot(path=tmp_path / 'video.png', full_page=True)
