@@ -4,6 +4,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,18 @@ def photos(tmp_path_factory):
     )
     (folder / 'text.png').write_text('no image')
     return folder
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A video of six frames; the limit is 4."""
+    path = tmp_path / 'clip.avi'
+    code = cv2.VideoWriter.fourcc(*'MJPG')
+    writer = cv2.VideoWriter(str(path), code, 10, (96, 64))
+    for value in range(6):
+        writer.write(np.full((64, 96, 3), 40 * value, np.uint8))
+    writer.release()
+    return path
 
 
 def save_image(path, height: int, width: int, seed: int = 0) -> None:

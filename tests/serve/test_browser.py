@@ -319,11 +319,10 @@ def test_the_page_is_used_by_keyboard_alone(visit, photos):
                 return
         raise AssertionError(f'Tab does not lead to {selector}')
 
-    focus('#view input')
-    keyboard.press('ArrowRight')
-    panel = visitor.panel('instance')
-    keyboard.press('ArrowRight')
-    panel = visitor.panel('semantic')
+    for number, task in ((2, 'instance'), (3, 'semantic')):
+        focus(f'#view label:nth-of-type({number}) input')
+        keyboard.press('Space')
+        panel = visitor.panel(task)
     focus('#viewer button')
     keyboard.press('Enter')
     pressed = panel.locator('button[aria-pressed=true]')
@@ -419,3 +418,15 @@ def test_images_of_a_folder_become_a_gallery_and_an_archive(
             'segments.jsonl',
         }
     visitor.page.screenshot(path=tmp_path / 'many.png', full_page=True)
+
+
+def test_a_video_is_shown_with_its_drawings(visit, video, tmp_path):
+    pytest.importorskip('av', reason='browsers play what PyAV writes')
+    visitor = visit()
+    visitor.open('Folder or video')
+    visitor.find('#many input[type=file]').set_input_files(video)
+    visitor.find('#segment-many').click()
+    text = visitor.find('#many-text')
+    visitor.expect(text).to_contain_text('longer than the 4 frames')
+    visitor.expect(visitor.find('#video video')).to_be_visible()
+    visitor.page.screenshot(path=tmp_path / 'video.png', full_page=True)

@@ -5,7 +5,6 @@ import zipfile
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from projects.oneformer.images import ImageError
@@ -52,18 +51,6 @@ def test_images_over_the_limit_are_left_out_and_counted(
     with zipfile.ZipFile(tmp_path / 'a.zip') as archive:
         drawings = {n for n in archive.namelist() if n.endswith('.jpg')}
     assert drawings == {'photo.jpg', 'photo_2.jpg', 'photo_3.jpg'}
-
-
-@pytest.fixture
-def video(tmp_path):
-    """A video of six frames; the limit is 4."""
-    path = tmp_path / 'clip.avi'
-    code = cv2.VideoWriter.fourcc(*'MJPG')
-    writer = cv2.VideoWriter(str(path), code, 10, (96, 64))
-    for value in range(6):
-        writer.write(np.full((64, 96, 3), 40 * value, np.uint8))
-    writer.release()
-    return path
 
 
 def test_a_video_becomes_a_video_of_drawings(models, video, tmp_path):
