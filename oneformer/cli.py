@@ -48,7 +48,7 @@ COMMANDS = dict(
         'model_converters/convert_checkpoint.py',
         'convert a published checkpoint',
     ),
-    pack=Command(
+    save=Command(
         'model_converters/save_pretrained.py',
         'save a trained model as a folder to share',
     ),

@@ -65,3 +65,9 @@ def test_the_script_leads_from_folders_to_models_and_images(
         assert (tmp_path / f'work_dirs/oneformer_{name}/sheet.png').is_file()
         drawings = list((tmp_path / 'out' / name).rglob('*.png'))
         assert len(drawings) == 2 * len(TASKS[name])
+        assert sorted(
+            f.name for f in (tmp_path / 'onnx' / name).iterdir()
+        ) == [
+            'decoder.onnx',
+            'encoder.onnx',
+        ]
