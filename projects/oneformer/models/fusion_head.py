@@ -371,7 +371,7 @@ def panoptic_result(
         dict(
             ignore_index=num_classes,
             segment_codes=codes,
-            segment_scores=scores,
+            segment_scores=scores.detach(),  # as it is copied
         )
     )
     return result
