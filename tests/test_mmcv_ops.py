@@ -42,6 +42,7 @@ def run(site: Path, code: str) -> subprocess.CompletedProcess:
             '-c',
             f'from oneformer import mmcv_ops\n{code}',
         ],
+        cwd=site,  # not the checkout, which has a package oneformer, too
         env={**os.environ, 'PYTHONPATH': str(site)},
         capture_output=True,
         text=True,

@@ -1,0 +1,1 @@
+"""The tests. A package, as some installed ones have a module of this name."""
