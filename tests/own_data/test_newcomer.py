@@ -32,9 +32,8 @@ def script() -> str:
     return block
 
 
-@pytest.mark.parametrize(
-    'names', [['my_objects'], pytest.param([*KINDS], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('names', [['my_objects'], [*KINDS]])
 def test_the_script_leads_from_folders_to_models_and_images(
     names, drawn, tmp_path
 ):
@@ -68,6 +67,6 @@ def test_the_script_leads_from_folders_to_models_and_images(
         assert sorted(
             f.name for f in (tmp_path / 'onnx' / name).iterdir()
         ) == [
-            'decoder.onnx',
-            'encoder.onnx',
+            'image_encoder.onnx',
+            'task_decoder.onnx',
         ]
