@@ -239,7 +239,7 @@ def randomise(model: nn.Module) -> None:
     these, queries differ from one another and masks cover a part of the
     image.
     """
-    sharp_attention = ('in_proj', 'qkv', 'q_proj', 'k_proj', 'v_proj')
+    sharp_attention = ('in_proj', 'attn.qkv', 'q_proj', 'k_proj', 'v_proj')
     for name, param in model.named_parameters():
         if param.numel() == 0:  # no register
             continue
