@@ -35,6 +35,10 @@ PROCESSORS := \
   'OMP_NUM_THREADS=1 MKL_CBWR=AVX2 ATEN_CPU_CAPABILITY=default' \
   'OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2'
 
+# The tests start Python some hundred times. Where the environment forbids
+# bytecode (images for containers do), each start would compile all packages.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-all test-processors test-web \
   configs lint site format clean
 

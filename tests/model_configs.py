@@ -222,6 +222,9 @@ def feed_forward(channels: int, dropout: float) -> dict:
     )
 
 
+SHARP_ATTENTION = ('in_proj', 'attn.qkv', 'q_proj', 'k_proj', 'v_proj')
+
+
 def build_model(cfg: ConfigDict, seed: int = 0) -> nn.Module:
     """Build a model whose weights are random and depend on the seed only."""
     register_all_modules()
@@ -232,14 +235,21 @@ def build_model(cfg: ConfigDict, seed: int = 0) -> nn.Module:
 
 
 @torch.no_grad()
-def randomise(model: nn.Module) -> None:
+def randomise(
+    model: nn.Module, sharp_attention: tuple[str, ...] = SHARP_ATTENTION
+) -> None:
     """Draw weights with which every part of a model matters.
 
     Many start at 0 or 1, or are so small that a mistake would not show. With
     these, queries differ from one another and masks cover a part of the
     image.
+
+    Args:
+        model (nn.Module): The model, which is changed.
+        sharp_attention (tuple[str, ...]): Parts of the names of weights that
+            get a larger scale, which makes attention differ between keys.
+            Rounding then differs more, too.
     """
-    sharp_attention = ('in_proj', 'attn.qkv', 'q_proj', 'k_proj', 'v_proj')
     for name, param in model.named_parameters():
         if param.numel() == 0:  # no register
             continue

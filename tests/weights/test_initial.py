@@ -250,7 +250,7 @@ def test_swin_has_the_features_of_timm(save):
         num_heads=(1, 2, 2, 4),
         num_classes=5,
     )
-    randomise(network)
+    randomise(network, sharp_attention=())
     network.eval()
     path = save(dict(model=swin_of_the_authors(network)))
     backbone = build(SWIN, init_cfg=dict(type='Pretrained', checkpoint=path))

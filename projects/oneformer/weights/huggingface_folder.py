@@ -48,8 +48,9 @@ def save_huggingface_folder(
     if folder.exists():
         raise FileExistsError(f'{folder} exists: name a new folder.')
     if config.model.panoptic_head.type.rpartition('.')[-1] == 'EoMTHead':
-        weights = to_transformers_eomt(state_dict)
+        # First, as it refuses what transformers does not have.
         files: dict[str, dict | str] = {**eomt_folder.files_of(config)}
+        weights = to_transformers_eomt(state_dict)
     else:
         weights = {
             name: tensor
