@@ -23,6 +23,7 @@ from projects.oneformer.weights.huggingface_folder import (
 )
 from projects.oneformer.weights.reader import load_weights, read_checkpoint
 from tests.model_configs import METAINFO, build_model, images, tiny_model
+from tests.pipeline_steps import step_of
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / 'tools' / 'model_converters' / 'convert_checkpoint.py'
@@ -142,7 +143,8 @@ def test_square_and_fixed_test_sizes_are_those_of_the_processor(
     image = np.random.randint(0, 256, (*image_size, 3), dtype=np.uint8)
     inputs = processor(images=Image.fromarray(image), task_inputs=['semantic'])
     assert np.shape(inputs['pixel_values'][0])[1:] == expected
-    step = TRANSFORMS.build(config.test_dataloader.dataset.pipeline[1])
+    resize = step_of(config.test_dataloader.dataset.pipeline, 'Resize')
+    step = TRANSFORMS.build(resize)
     assert step(dict(img=image))['img'].shape[:2] == expected
 
 

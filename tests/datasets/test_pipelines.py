@@ -15,6 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from projects.oneformer.tasks import TASKS
+from tests.pipeline_steps import step_of
 from tools.misc.make_demo_data import make_demo_data
 
 ROOT = Path(__file__).parents[2]
@@ -132,9 +133,9 @@ def test_training_samples_of_real_images_are_whole(config, real_data):
 def test_masks_of_real_images_are_those_of_the_png(config, real_data):
     options = use_real_data(config.train_dataloader.dataset, real_data)
     # At this ratio the whole width fits, and nothing is cropped.
-    options.pipeline[2].prob = 1.0
-    options.pipeline[3].ratio_range = (1.0, 1.0)
-    options.pipeline[4].probs = dict(panoptic=1.0)
+    step_of(options.pipeline, 'RandomFlip').prob = 1.0
+    step_of(options.pipeline, 'LargeScaleJitter').ratio_range = (1.0, 1.0)
+    step_of(options.pipeline, 'SampleTask').probs = dict(panoptic=1.0)
     dataset = DATASETS.build(options)
     sample = dataset[0]['data_samples']
     name = '000000142238.png'
@@ -158,8 +159,8 @@ def test_masks_of_real_images_are_those_of_the_png(config, real_data):
 
 def test_pixels_of_real_images_are_those_of_pillow(config, real_data):
     options = use_real_data(config.train_dataloader.dataset, real_data)
-    options.pipeline[2].prob = 0.0
-    options.pipeline[3].ratio_range = (0.5, 0.5)
+    step_of(options.pipeline, 'RandomFlip').prob = 0.0
+    step_of(options.pipeline, 'LargeScaleJitter').ratio_range = (0.5, 0.5)
     data = DATASETS.build(options)[0]
     image = Image.open(real_data / 'val2017/000000142238.jpg')
     # 427 x 640 becomes 342 x 512, as channels blue, green, red.
@@ -246,7 +247,7 @@ def test_batches_of_drawn_images_reach_the_training(
 ):
     config = config.train_dataloader
     use_demo_data(config.dataset, demo_data, 'train')
-    config.dataset.pipeline[3].size = (48, 80)
+    step_of(config.dataset.pipeline, 'LargeScaleJitter').size = (48, 80)
     config.num_workers = num_workers
     config.persistent_workers = num_workers > 0
     loader = Runner.build_dataloader(config, seed=0)

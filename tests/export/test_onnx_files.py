@@ -17,6 +17,7 @@ from tests.exported_models import (
     small_config,
 )
 from tests.model_configs import METAINFO, build_model, images
+from tests.pipeline_steps import step_of
 
 onnx = pytest.importorskip('onnx', reason='needs the extra export')
 onnxruntime = pytest.importorskip('onnxruntime', reason='needs onnxruntime')
@@ -166,7 +167,9 @@ def test_a_test_pipeline_that_the_runner_does_not_know_is_refused(
     step, message, tmp_path
 ):
     config = small_config('resnet')
-    config.test_dataloader.dataset.pipeline[1] = step
+    resize = step_of(config.test_dataloader.dataset.pipeline, 'Resize')
+    resize.clear()
+    resize.update(step)
     with pytest.raises(InputError, match='cannot be exported') as raised:
         export_onnx(config, build_model(config.model), tmp_path / 'out')
     assert message in str(raised.value)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from projects.oneformer.models import OneFormerTTA
 from tests.model_configs import METAINFO, build_model, tiny_model
+from tests.pipeline_steps import step_of
 from tests.rounding import lead
 
 ROOT = Path(__file__).parents[2]
@@ -327,12 +328,15 @@ def test_a_brick_has_the_scales_of_its_data_set_flipped_and_not(brick):
     name, config = brick
     test_scale, longest, short_sides = SCALES[name]
     assert {'tta_model', 'tta_pipeline'} <= set(config)
-    assert config.tta_pipeline[1].scale == test_scale
-    resizes, flips = config.tta_pipeline[2].transforms[:2]
+    first = step_of(config.tta_pipeline, 'Resize')
+    assert first.scale == test_scale
+    (resizes, flips, *_) = step_of(
+        config.tta_pipeline, 'TestTimeAug'
+    ).transforms
     assert [resize.scale for resize in resizes] == [
         (longest, side) for side in short_sides
     ]
-    for resize in [config.tta_pipeline[1], *resizes]:
+    for resize in [first, *resizes]:
         assert (resize.type, resize.backend) == ('Resize', 'pillow')
         assert resize.keep_ratio
     assert [flip.prob for flip in flips] == [0.0, 1.0]
@@ -352,11 +356,14 @@ def test_a_brick_combines_with_the_other_bricks(brick, tmp_path):
     config = Config.fromfile(leaf)
     steps = [step.type for step in config.test_pipeline]
     own = config.tta_pipeline
-    inner = [transforms[0].type for transforms in own[2].transforms]
+    augmented = step_of(own, 'TestTimeAug').transforms
+    inner = [transforms[0].type for transforms in augmented]
     if name.startswith('ade20k'):
         # Its own truth, here without the data set's.
         inner.remove('LoadSemanticTruth')
-    assert [step.type for step in own[:2]] + inner[2:] == steps
+    outer = [step.type for step in own]
+    outer.remove('TestTimeAug')
+    assert outer + inner[2:] == steps
     for step in own:
         TRANSFORMS.build(step)
 
@@ -365,9 +372,17 @@ def test_the_scales_start_from_the_image_of_the_test_pipeline():
     config = Config.fromfile(BRICKS / 'semantic_ade20k_512.py')
     steps = config.tta_pipeline
     # An image without annotation, from an array.
-    steps[0] = dict(type='mmdet.LoadImageFromNDArray')
-    steps[2].transforms[2:5] = []
-    steps[2].transforms[-1][0].meta_keys = ('img_shape', 'ori_shape', 'flip')
+    load = step_of(steps, 'LoadImageFromFile')
+    load.clear()
+    load.type = 'mmdet.LoadImageFromNDArray'
+    augment = step_of(steps, 'TestTimeAug')
+    augment.transforms = [
+        branches
+        for branches in augment.transforms
+        if branches[0].type in ('Resize', 'RandomFlip', 'PackDetInputs')
+    ]
+    (pack,) = augment.transforms[-1]
+    pack.meta_keys = ('img_shape', 'ori_shape', 'flip')
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
     data = Compose(steps)(dict(img=image, img_id=0))
@@ -398,7 +413,8 @@ def test_a_config_prepares_its_images_alike_with_and_without(path):
         assert 'tta_model' not in config
         return
     test_steps = config.test_dataloader.dataset.pipeline
-    assert config.tta_pipeline[:2] == test_steps[:2]
-    inner = config.tta_pipeline[2].transforms
+    *loading, augment = config.tta_pipeline
+    assert loading == test_steps[: len(loading)]
+    inner = augment.transforms
     assert [step[0] for step in inner[2:4]] == test_steps[2:4]
     assert not path.stem.split('_')[2].startswith('coco')

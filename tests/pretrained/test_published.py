@@ -6,6 +6,7 @@ import torch
 from projects.oneformer.errors import InputError
 from projects.oneformer.inferencer import OneFormerInferencer
 from projects.oneformer.pretrained.published import recognise
+from tests.pipeline_steps import step_of
 from tests.reference_layout import checkpoint_shapes
 
 UNKNOWN = 'model_final.pth'
@@ -38,7 +39,8 @@ def test_shapes_give_backbone_data_set_and_thresholds(
     assert config.model.panoptic_head.num_queries == queries
     assert len(config.model.metainfo.classes) == classes
     assert config.model.test_cfg.object_mask_thr == threshold
-    assert config.test_dataloader.dataset.pipeline[1].scale == scale
+    pipeline = config.test_dataloader.dataset.pipeline
+    assert step_of(pipeline, 'Resize').scale == scale
 
 
 def test_the_kernel_of_dinat_is_seen():
@@ -59,7 +61,8 @@ def test_test_sizes_are_not_in_the_weights_so_that_candidates_are_listed():
 def test_the_published_name_of_a_file_decides_between_test_sizes():
     name = '896x896_250_16_swin_l_oneformer_ade20k_160k.pth'
     config = recognise(weights('swin-l', 250, 150), name)
-    assert config.test_dataloader.dataset.pipeline[1].scale == (3584, 896)
+    pipeline = config.test_dataloader.dataset.pipeline
+    assert step_of(pipeline, 'Resize').scale == (3584, 896)
 
 
 def test_other_weights_need_a_config():

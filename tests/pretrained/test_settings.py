@@ -16,6 +16,7 @@ from projects.oneformer.pretrained.settings import (
     settings_of,
     write_settings,
 )
+from tests.pipeline_steps import step_of
 from tests.pretrained.conftest import tiny_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -48,7 +49,7 @@ def test_settings_come_back_from_json():
     steps = [step['type'] for step in settings.test_pipeline]
     assert steps == ['LoadImageFromFile', 'Resize', 'PackDetInputs']
     # mmcv's Resize takes a tuple only.
-    assert settings.test_pipeline[1]['scale'] == (96, 64)
+    assert step_of(settings.test_pipeline, 'Resize')['scale'] == (96, 64)
     assert 'train_cfg' not in settings.model
     assert 'init_cfg' not in settings.model['backbone']
 

@@ -15,6 +15,7 @@ from projects.oneformer.weights.huggingface_folder import (
     save_huggingface_folder,
 )
 from tests.model_configs import METAINFO
+from tests.pipeline_steps import step_of
 from tests.pretrained.conftest import tiny_config
 from tests.pretrained.test_folder import assert_same
 
@@ -82,7 +83,8 @@ def test_a_folder_without_things_is_refused(changed):
 )
 def test_the_size_of_test_images_is_read(changed, size, scale, keep_ratio):
     folder = changed('preprocessor_config.json', **size)
-    step = transformers_settings(folder).test_pipeline[1]
+    pipeline = transformers_settings(folder).test_pipeline
+    step = step_of(pipeline, 'Resize')
     assert step['scale'] == (2560, 640)
     assert step['keep_ratio'] == keep_ratio
 

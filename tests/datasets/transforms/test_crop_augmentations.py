@@ -19,6 +19,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from projects.oneformer.datasets import RandomChoiceResizeCrop
+from tests.pipeline_steps import step_of
 from tools.misc.make_demo_data import make_demo_data
 
 ROOT = Path(__file__).parents[3]
@@ -34,7 +35,7 @@ def config() -> Config:
 @pytest.fixture
 def steps(config) -> dict:
     """The configs of the augmentations, by type."""
-    return {step.type: step for step in config.train_pipeline[2:6]}
+    return {step.type: step for step in config.train_pipeline}
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
@@ -264,7 +265,8 @@ def test_samples_are_those_of_a_pipeline_of_mmdet(config, tmp_path):
             step.size = (80, 64)
     ours = DATASETS.build(options)
     # Ids as the files have them, in three channels.
-    options.pipeline[1].type = 'LoadPanopticSegments'
+    load = step_of(options.pipeline, 'LoadSegments')
+    load.type = 'LoadPanopticSegments'
     options.pipeline = [
         part for step in options.pipeline for part in stock(step)
     ]

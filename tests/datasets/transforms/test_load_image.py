@@ -15,6 +15,7 @@ from PIL import Image
 
 from projects.oneformer.datasets import LoadImage
 from projects.oneformer.images import ImageError
+from tests.pipeline_steps import step_of
 
 CONFIG = 'configs/oneformer_r50_coco.py'
 STEP = dict(type='LoadImageFromFile', _scope_='projects.oneformer')
@@ -32,7 +33,8 @@ def built(**step):
 @pytest.mark.parametrize('loader', ['train', 'val', 'test'])
 def test_configs_ask_for_this_reader(loader):
     config = Config.fromfile(CONFIG)
-    step = config[f'{loader}_dataloader'].dataset.pipeline[0]
+    pipeline = config[f'{loader}_dataloader'].dataset.pipeline
+    step = step_of(pipeline, 'LoadImageFromFile')
     assert step == STEP
     assert isinstance(built(**step), LoadImage)
 
