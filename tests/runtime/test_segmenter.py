@@ -223,6 +223,34 @@ def test_a_foreign_file_is_refused(backend, metadata, message, tmp_path):
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
+def test_signals_are_handled_after_several_files(backend, tmp_path):
+    pytest.importorskip(backend, reason=f'needs {backend}')
+    path = tmp_path / 'model.onnx'
+    write_foreign(path, {})
+    out = run_without_torch(
+        """
+        import os
+        import signal
+
+        import numpy as np
+        from projects.oneformer.runtime.sessions import open_session
+
+        signal.signal(signal.SIGUSR1, lambda *_: print('handled'))
+        path, backend = sys.argv[1:]
+        first = open_session(path, backend)
+        second = open_session(path, backend)
+        first.run(x=np.ones(1, np.float32))
+        del first
+        del second
+        os.kill(os.getpid(), signal.SIGUSR1)
+        """,
+        path,
+        backend,
+    )
+    assert out.split()[-1] == 'handled'
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
 def test_what_is_no_onnx_file_is_refused(backend, tmp_path):
     pytest.importorskip(backend, reason=f'needs {backend}')
     path = tmp_path / 'text.onnx'

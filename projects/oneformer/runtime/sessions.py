@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,12 +44,22 @@ class OnnxRuntimeSession:
         return self._session.run(None, inputs)
 
 
+@cache
+def openvino_core() -> Any:
+    """Return OpenVINO's runtime, one for the whole process.
+
+    Each new one sets its own stack for signal handlers, and the end of the
+    second brings back that of the first, which may be freed by then: the next
+    signal, such as Ctrl-C, would end the process with a segmentation fault.
+    """
+    return import_optional('openvino', 'Exported files').Core()
+
+
 class OpenVinoSession:
     """A file in OpenVINO, on the CPU and in float32."""
 
     def __init__(self, path: Path, threads: int | None) -> None:
-        openvino = import_optional('openvino', 'Exported files')
-        core = openvino.Core()
+        core = openvino_core()
         model = core.read_model(path)
         # It keeps the metadata of an ONNX file here.
         texts = dict(model.rt_info.items()).get('framework', {})
