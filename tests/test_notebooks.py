@@ -96,6 +96,7 @@ def test_the_first_model_is_trained_and_used(tmp_path, monkeypatch):
     assert 'iteration     2 of 2' in text
     assert images_in(notebook) == 3  # samples, sheet and a result
     assert (tmp_path / 'errors.html').is_file()
+    assert (tmp_path / 'onnx' / 'task_decoder.onnx').is_file()
     assert len(text.splitlines()) < 120, 'logs belong into log.txt'
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from _package import annotation_png, coco_layout, segment_ids
@@ -140,6 +140,17 @@ def measure(ids: np.ndarray) -> dict[int, Measure]:
             numbers, areas, boxes, strict=True
         )
     }
+
+
+def instance_of(mask: np.ndarray) -> dict[str, Any]:
+    """Return what COCO stores of a mask (H, W) beside its class."""
+    rle = run_lengths(mask)
+    return dict(
+        iscrowd=0,
+        area=int(coco_mask.area(rle)),
+        bbox=[round(value) for value in coco_mask.toBbox(rle)],
+        segmentation=rle,
+    )
 
 
 def run_lengths(mask: np.ndarray) -> dict:

@@ -132,8 +132,8 @@ def main() -> None:
     )
     if args.host not in ('127.0.0.1', 'localhost', '::1'):
         print(
-            f'Listening on {args.host}: whoever reaches this machine can '
-            'use the page.'
+            f'Listening on {args.host}: everyone who reaches this '
+            'machine can use the page.'
         )
     page.launch(args.host, args.port, args.share)
 

@@ -398,7 +398,7 @@ def test_what_is_there_is_kept(root, convert):
     assert after == before
 
 
-def test_overwrite_makes_everything_anew(root, convert):
+def test_overwrite_makes_everything_again(root, convert):
     convert('ade20k', root)
     write_png(root / 'annotations/validation/ADE_val_1.png', [[1] * 4] * 3)
     assert convert('ade20k', root, '--overwrite').code == 0

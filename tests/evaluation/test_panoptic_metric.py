@@ -271,7 +271,7 @@ def test_images_may_differ_in_size():
     assert evaluate(samples)['panoptic/PQ_th'] == pytest.approx(100)
 
 
-def test_a_metric_starts_anew_after_each_evaluation():
+def test_a_metric_starts_over_after_each_evaluation():
     ids, segments = by_hand()
     metric = PanopticQuality(prefix='mine')
     metric.dataset_meta = META

@@ -141,7 +141,7 @@ def test_the_backend_of_the_attention_is_an_option():
 
 def test_it_never_waits_for_the_device(pixel_decoder):
     feats = [feat.requires_grad_() for feat in make_feats()]
-    pixel_decoder(feats)  # computes what is kept for these sizes
+    pixel_decoder(feats)  # computes what is stored for these sizes
     with Operators() as operators:
         maps = flattened(pixel_decoder(feats))
         sum(level.sum() for level in maps).backward()
@@ -215,7 +215,7 @@ def test_the_compiler_traces_it_as_one_graph(training, backend, sizes):
 def test_it_never_waits_for_a_gpu(pixel_decoder, training):
     pixel_decoder.cuda()
     feats = [feat.cuda() for feat in make_feats()]
-    pixel_decoder(feats)  # computes what is kept for these sizes
+    pixel_decoder(feats)  # computes what is stored for these sizes
     torch.cuda.set_sync_debug_mode('error')
     try:
         with torch.set_grad_enabled(training):

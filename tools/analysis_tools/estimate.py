@@ -127,7 +127,7 @@ def training_size(config) -> tuple[int, int]:
     for transform in reversed(dataset.get('pipeline', [])):
         size = transform.get(keys.get(transform['type'], ''))
         if size is not None:
-            # The others are told their width first.
+            # The others have the width first.
             first = transform['type'] == 'LargeScaleJitter'
             return tuple(size if first else size[::-1])
     raise ValueError(

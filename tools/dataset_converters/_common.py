@@ -83,8 +83,31 @@ def add_run_options(
         parser.add_argument(
             '--overwrite',
             action='store_true',
-            help='make anew what is there already',
+            help='make again what exists already',
         )
+
+
+def convert_folder(
+    convert: Callable[[Path, Path, 'Run'], None],
+    description: str,
+    example: str,
+) -> None:
+    """Convert the folder of the command line, in one process.
+
+    Args:
+        convert (Callable): Takes the folder, a folder to write to, and how to
+            run.
+        description (str): What the command does.
+        example (str): A command to copy.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, epilog=f'Example: {example}'
+    )
+    parser.add_argument('root', type=Path, help='folder of the data')
+    parser.add_argument('out', type=Path, help='folder to write to')
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    convert(args.root, args.out, Run(1, overwrite=True))
 
 
 def positive(text: str) -> int:
@@ -103,7 +126,7 @@ def run_command(main: Callable[[], None]) -> None:
         print(file=sys.stderr)
         print(
             'Interrupted. The same command goes on where it stopped; with '
-            '--overwrite it starts anew.',
+            '--overwrite it starts over.',
             file=sys.stderr,
         )
         sys.exit(130)

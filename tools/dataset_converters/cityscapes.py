@@ -255,7 +255,7 @@ def rename_images(path: Path, samples: list[Sample]) -> None:
         raise ValueError(
             f'{path} has the image {unknown[0]["id"]}, which is not in '
             f'{samples[0].image.parents[1]}: unpack both downloads again, or '
-            'pass --overwrite to make the JSON anew.'
+            'pass --overwrite to make the JSON again.'
         )
     original = path.with_name(f'{path.stem}_official.json')
     if not original.exists():

@@ -10,7 +10,6 @@ folder, with the images; without one the image is named as its task, 12.jpg.
 Polygons need no converter: export them as COCO.
 """
 
-import argparse
 import re
 import sys
 from collections import Counter
@@ -23,16 +22,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from _annotations import run_lengths, write_json  # noqa: E402
+from _annotations import instance_of, write_json  # noqa: E402
 from _common import (  # noqa: E402
     Run,
+    convert_folder,
     read_json,
     read_png,
     read_size,
     run_command,
 )
 from _package import file_names  # noqa: E402
-from labelme import box_of  # noqa: E402
 
 MASK = re.compile(
     r'task-(\d+)-annotation-(\d+)-by-[^-]*-[^-]+-(.+)-(\d+)\.png'
@@ -93,10 +92,7 @@ def convert(folder: Path, target: Path, run: Run) -> None:
                     id=len(annotations) + 1,
                     image_id=task,
                     category_id=category,
-                    iscrowd=0,
-                    area=int(region.sum()),
-                    bbox=box_of(region),
-                    segmentation=run_lengths(region),
+                    **instance_of(region),
                 )
             )
     categories = [dict(id=i, name=name) for name, i in labels.items()]
@@ -193,24 +189,12 @@ def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     return pixels > 0
 
 
-def parse_args() -> argparse.Namespace:
-    """Return the arguments of the command line."""
-    parser = argparse.ArgumentParser(
-        description='Make COCO instances of the brush masks of Label Studio.',
-        epilog='Example: python tools/dataset_converters/label_studio.py '
-        'my_export my_export_coco',
-    )
-    parser.add_argument('root', type=Path, help='folder of the data')
-    parser.add_argument('out', type=Path, help='folder to write to')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Convert a folder."""
-    args = parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    convert(args.root, args.out, Run(1, overwrite=True))
-
-
 if __name__ == '__main__':
-    run_command(main)
+    run_command(
+        lambda: convert_folder(
+            convert,
+            'Make COCO instances of the brush masks of Label Studio.',
+            'python tools/dataset_converters/label_studio.py my_export '
+            'my_export_coco',
+        )
+    )

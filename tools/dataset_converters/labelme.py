@@ -11,7 +11,6 @@ and ``group_id`` are one object. Points and lines have no area and are left
 out, with a count.
 """
 
-import argparse
 import base64
 import io
 import math
@@ -25,8 +24,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from _annotations import run_lengths, write_json  # noqa: E402
-from _common import Run, read_json, read_size, run_command  # noqa: E402
+from _annotations import instance_of, write_json  # noqa: E402
+from _common import (  # noqa: E402
+    Run,
+    convert_folder,
+    read_json,
+    read_size,
+    run_command,
+)
 from _package import coco_masks, file_names  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -80,10 +85,7 @@ def convert(folder: Path, target: Path, run: Run) -> None:
                     id=len(annotations) + 1,
                     image_id=number,
                     category_id=category,
-                    iscrowd=0,
-                    area=int(mask.sum()),
-                    bbox=box_of(mask),
-                    segmentation=run_lengths(mask),
+                    **instance_of(mask),
                 )
             )
     if not images:
@@ -184,33 +186,11 @@ def draw_bitmap(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def box_of(mask: np.ndarray) -> list[int]:
-    """Return left, top, width and height of a mask, zeros if it is empty."""
-    rows, columns = (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
-    if not rows.size:
-        return [0, 0, 0, 0]
-    left, top = int(columns[0]), int(rows[0])
-    return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
-
-
-def parse_args() -> argparse.Namespace:
-    """Return the arguments of the command line."""
-    parser = argparse.ArgumentParser(
-        description='Make COCO instances of the JSON files of LabelMe.',
-        epilog='Example: python tools/dataset_converters/labelme.py my_data '
-        'my_data_coco',
-    )
-    parser.add_argument('root', type=Path, help='folder of the data')
-    parser.add_argument('out', type=Path, help='folder to write to')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Convert a folder."""
-    args = parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    convert(args.root, args.out, Run(1, overwrite=True))
-
-
 if __name__ == '__main__':
-    run_command(main)
+    run_command(
+        lambda: convert_folder(
+            convert,
+            'Make COCO instances of the JSON files of LabelMe.',
+            'python tools/dataset_converters/labelme.py my_data my_data_coco',
+        )
+    )

@@ -149,7 +149,7 @@ def test_images_without_objects_match_nothing_and_draw_no_points(monkeypatch):
         assert index.dtype == torch.long
 
 
-def test_points_are_drawn_anew_for_every_layer_and_image(monkeypatch):
+def test_other_points_are_drawn_for_every_layer_and_image(monkeypatch):
     matcher, drawn = QueryMatcher(num_points=POINTS), []
     draw_points = matcher.draw_points
 

@@ -80,7 +80,7 @@ def test_one_more_than_allowed_in_a_row_ends_the_training(limit_of_two):
         losses_of(limit_of_two, broken())
 
 
-def test_a_finite_batch_starts_the_count_anew(limit_of_two):
+def test_a_finite_batch_resets_the_count(limit_of_two):
     for pictures in (broken(), images(2, *SIZE), broken(), broken()):
         losses = losses_of(limit_of_two, pictures)
     assert losses.keys() == {'loss_left_out'}
