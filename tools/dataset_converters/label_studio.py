@@ -189,12 +189,15 @@ def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     return pixels > 0
 
 
-if __name__ == '__main__':
-    run_command(
-        lambda: convert_folder(
-            convert,
-            'Make COCO instances of the brush masks of Label Studio.',
-            'python tools/dataset_converters/label_studio.py my_export '
-            'my_export_coco',
-        )
+def main() -> None:
+    """Convert a folder."""
+    convert_folder(
+        convert,
+        'Make COCO instances of the brush masks of Label Studio.',
+        'python tools/dataset_converters/label_studio.py my_export '
+        'my_export_coco',
     )
+
+
+if __name__ == '__main__':
+    run_command(main)

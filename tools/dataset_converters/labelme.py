@@ -186,11 +186,14 @@ def draw_bitmap(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-if __name__ == '__main__':
-    run_command(
-        lambda: convert_folder(
-            convert,
-            'Make COCO instances of the JSON files of LabelMe.',
-            'python tools/dataset_converters/labelme.py my_data my_data_coco',
-        )
+def main() -> None:
+    """Convert a folder."""
+    convert_folder(
+        convert,
+        'Make COCO instances of the JSON files of LabelMe.',
+        'python tools/dataset_converters/labelme.py my_data my_data_coco',
     )
+
+
+if __name__ == '__main__':
+    run_command(main)
