@@ -110,10 +110,15 @@ test-processors: $(STAMP)
 	test -z "$$failed" || { echo "Failed with: $${failed#; }"; exit 1; }
 
 # What is missing of the page is installed here, as most work needs none of
-# it. Without a Chromium, the tests that need one are skipped.
+# it. Where no Chromium can be had, the tests that need one are skipped.
 test-web: $(STAMP)
 	@$(BIN)/python -c 'import av, gradio, playwright' 2>/dev/null || \
 	  $(PIP_INSTALL) -e '.[web]' playwright
+	@for name in chromium chromium-browser google-chrome; do \
+	    command -v $$name >/dev/null && exit; done; \
+	  PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT=5000 \
+	  $(BIN)/playwright install chromium >/dev/null 2>&1 || \
+	  echo 'There is no Chromium, and none can be downloaded.'
 	@$(BIN)/python -m pytest -q -rs -m 'web and not slow' tests/serve
 
 configs: $(STAMP)

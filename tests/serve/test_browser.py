@@ -319,9 +319,9 @@ def test_the_page_is_used_by_keyboard_alone(visit, photos):
                 return
         raise AssertionError(f'Tab does not lead to {selector}')
 
-    focus('#view input')  # Tab enters a group of choices, arrows move in it
-    for task in ('instance', 'semantic'):
-        keyboard.press('ArrowRight')
+    for number, task in ((2, 'instance'), (3, 'semantic')):
+        focus(f'#view label:nth-of-type({number}) input')
+        keyboard.press('Space')
         panel = visitor.panel(task)
     focus('#viewer button')
     keyboard.press('Enter')
