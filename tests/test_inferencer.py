@@ -21,7 +21,10 @@ from projects.oneformer.sample_result import segment_scores
 from projects.oneformer.tasks import RESULT_FIELDS, TASKS
 from projects.oneformer.weights.inference_model import inference_model
 from projects.oneformer.weights.reader import load_weights
-from tests.model_configs import data_sample, images, tiny_model
+from tests.model_configs import (
+    be_sure_of_several_classes,
+    tiny_model,
+)
 
 PIPELINE = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
@@ -44,19 +47,6 @@ def weights(tmp_path_factory):
     be_sure_of_several_classes(model)
     torch.save(dict(state_dict=model.state_dict()), path)
     return path
-
-
-@torch.no_grad()
-def be_sure_of_several_classes(model):
-    """Let each query prefer another class; of random ones all prefer one."""
-    model.eval()
-    sample = data_sample(64, 96, task='panoptic')
-    (*_, scores), _ = model(images(1, 64, 96), [sample], 'tensor')
-    classes, mean = model.panoptic_head.cls_embed, scores[0].mean(0)
-    scale = 3 / (scores[0] - mean).std()
-    classes.weight *= scale
-    classes.bias.copy_((classes.bias - mean) * scale)
-    classes.bias[-1] -= 3.0
 
 
 def config():

@@ -13,7 +13,7 @@ from PIL import Image
 from projects.oneformer.inferencer import OneFormerInferencer
 from projects.oneformer.serve.limits import Limits
 from projects.oneformer.serve.served_model import ServedModel
-from tests.model_configs import build_model
+from tests.model_configs import be_sure_of_several_classes, build_model
 from tests.pretrained.conftest import tiny_config
 
 LIMITS = Limits(
@@ -31,10 +31,12 @@ def models(tmp_path_factory) -> list[ServedModel]:
     """Two models of the same layout and other weights."""
     config = tiny_config()
     config.model.backbone.init_cfg = None
+    config.model.test_cfg.iou_thr = 0.0  # random masks overlap
     models = []
-    for seed, name in enumerate(('first', 'second')):
+    for seed, name in ((0, 'first'), (3, 'second')):
         path = tmp_path_factory.mktemp('weights') / f'{name}.pth'
         model = build_model(config.model, seed=seed)
+        be_sure_of_several_classes(model)
         torch.save(dict(state_dict=model.state_dict()), path)
         inferencer = OneFormerInferencer(config, path, device='cpu')
         models.append(ServedModel(name, inferencer))
