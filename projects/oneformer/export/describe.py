@@ -6,8 +6,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
+from ..datasets.transforms.annotation_transform import reads_annotations
 from ..errors import InputError
-from ..inferencer import ANNOTATION_TRANSFORMS
 from ..models.oneformer import OneFormer
 from ..runtime.description import Description
 from ..tasks import TASKS
@@ -16,12 +16,7 @@ from ..text import task_sentence
 #: Height and width of a network input divide by it: the coarsest stride.
 STRIDE = 32
 # Steps of a test pipeline that the pixels do not depend on.
-_WITHOUT_PIXELS = (
-    *ANNOTATION_TRANSFORMS,
-    'LoadImageFromFile',
-    'LoadSemanticTruth',
-    'PackDetInputs',
-)
+_WITHOUT_PIXELS = ('LoadImageFromFile', 'PackDetInputs')
 
 
 def describe_model(
@@ -78,7 +73,7 @@ def _resize_rules(pipeline: list[ConfigDict]) -> dict[str, Any]:
     )
     for step in pipeline:
         kind = step['type'].rpartition('.')[-1]
-        if kind in _WITHOUT_PIXELS:
+        if kind in _WITHOUT_PIXELS or reads_annotations(step):
             continue
         options = {k: v for k, v in step.items() if k not in ('type', 'scale')}
         keep_ratio = options.pop('keep_ratio', False)

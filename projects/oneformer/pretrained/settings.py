@@ -8,7 +8,7 @@ for paths, addresses or the other doors of mmengine's configs.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,8 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.registry import TRANSFORMS as MMDET_TRANSFORMS
 from mmengine.config import Config, ConfigDict
 
-from ..datasets.transforms.annotation_transform import AnnotationTransform
-from ..errors import InputError
+from ..datasets.transforms.annotation_transform import reads_annotations
+from ..errors import FileError, InputError
 from ..metainfo import check_classes
 from ..registry import TRANSFORMS
 from ..tasks import TASKS
@@ -51,8 +51,6 @@ REFUSED_KEYS = frozenset(
         'compile',
     }
 )
-# mmdet's steps that read annotations; ours have a common base class.
-ANNOTATION_STEPS = ('LoadPanopticAnnotations', 'LoadAnnotations')
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def settings_of(
         for step in ConfigDict(
             steps=config.test_dataloader.dataset.pipeline
         ).to_dict()['steps']
-        if not _reads_annotations(step)
+        if not reads_annotations(step)
     ]
     content = dict(
         library=LIBRARY,
@@ -134,14 +132,6 @@ def settings_of(
         test_pipeline=pipeline,
     )
     return read_settings(_as_json(content), 'The config')
-
-
-def _reads_annotations(step: Mapping) -> bool:
-    name = step['type'].rpartition('.')[-1]
-    found = MMDET_TRANSFORMS.module_dict.get(name)
-    return name in ANNOTATION_STEPS or (
-        isinstance(found, type) and issubclass(found, AnnotationTransform)
-    )
 
 
 def write_settings(settings: Settings) -> str:
