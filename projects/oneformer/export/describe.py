@@ -39,7 +39,8 @@ def describe_model(
     ids = metainfo.get('category_ids')
     fusion = model.panoptic_fusion_head
     pixels = _pixel_rules(config.model.data_preprocessor)
-    _check_size(size, pixels['size_divisor'])
+    resizing = _resize_rules(config.test_dataloader.dataset.pipeline)
+    _check_size(size, pixels['size_divisor'], resizing)
     return Description(
         classes=tuple(metainfo['classes']),
         thing_classes=tuple(metainfo['thing_classes']),
@@ -53,13 +54,25 @@ def describe_model(
         iou_thr=fusion.iou_thr,
         max_per_image=fusion.max_per_image,
         weights_digest=weights_digest(model),
-        **_resize_rules(config.test_dataloader.dataset.pipeline),
+        **resizing,
         **pixels,
     )
 
 
-def _check_size(size: tuple[int, int] | None, divisor: int) -> None:
-    if size is not None and any(side % divisor for side in size):
+def _check_size(
+    size: tuple[int, int] | None, divisor: int, resizing: dict[str, Any]
+) -> None:
+    if size is None:
+        return
+    if resizing['scale'] is not None and not resizing['keep_ratio']:
+        width, height = resizing['scale']
+        if size[0] < height or size[1] < width:
+            raise InputError(
+                f'Expected a height of {height} and a width of {width} or '
+                f'more, to which the test pipeline resizes all images, got '
+                f'{size[0]} and {size[1]}.'
+            )
+    if any(side % divisor for side in size):
         raise InputError(
             f'Expected a height and a width that are multiples of {divisor}, '
             f'got {size[0]} and {size[1]}: images are padded to such.'
