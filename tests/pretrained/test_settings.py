@@ -149,6 +149,11 @@ def test_nothing_but_a_description_of_a_model_is_read(
         (('category_ids',), [1, 1, 2, 3, 4, 5], '6 category_ids, different'),
         (('trained_tasks',), ['depth'], "trained_tasks are .'depth'."),
         (('model', 'type'), 'SwinTransformer', 'expected a whole model'),
+        (
+            ('category_ids',),
+            [1, 1, 2, 3, 4, 5, 6],
+            '6 category_ids, different',
+        ),
         (('model', 'type'), 'OneFormerHead', 'expected a whole model'),
         (('test_pipeline',), [], 'needs steps'),
         (('test_pipeline', 0), 'LoadImageFromFile', 'each with a type'),

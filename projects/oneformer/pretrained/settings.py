@@ -358,8 +358,10 @@ def _category_ids(content: dict, number: int, name: str) -> tuple | None:
     if content.get('category_ids') is None:
         return None
     ids = _part(content, 'category_ids', list, name)
-    if len(set(map(str, ids))) != number or not all(
-        type(entry) is int for entry in ids
+    if (
+        not all(type(entry) is int for entry in ids)
+        or len(ids) != number
+        or len(set(ids)) != number
     ):
         raise InputError(
             f'{name}: expected {number} category_ids, different whole '
