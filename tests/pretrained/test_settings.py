@@ -157,6 +157,8 @@ def test_nothing_but_a_description_of_a_model_is_read(
         (('model', 'type'), 'OneFormerHead', 'expected a whole model'),
         (('test_pipeline',), [], 'needs steps'),
         (('test_pipeline', 0), 'LoadImageFromFile', 'each with a type'),
+        (('model', 'type'), 'CLIPTokenizer', 'expected a whole model'),
+        (('model', 'type'), 'LoadSegments', 'expected a whole model'),
     ],
 )
 def test_wrong_values_are_named(content, path, value, message):

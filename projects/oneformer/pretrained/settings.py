@@ -309,7 +309,11 @@ def _refused(place: str, value: object, expected: Sequence[str]) -> InputError:
 def _is_detector(name: object) -> bool:
     last = str(name).rpartition('.')[-1]
     found = MODELS.module_dict.get(last)
-    return last in own_types() and issubclass(found, BaseDetector)
+    return (
+        last in own_types()
+        and isinstance(found, type)
+        and issubclass(found, BaseDetector)
+    )
 
 
 def own_types() -> Iterator[str]:
