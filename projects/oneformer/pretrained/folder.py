@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import FileError, InputError
 from .card import CARD_FILE, CardFacts, write_card
-from .settings import LIBRARY, Settings, read_object, write_settings
+from .settings import LIBRARY, Settings, read_object_file, write_settings
 
 CONFIG_FILE = 'config.json'
 WEIGHTS_FILE = 'model.safetensors'
@@ -108,8 +108,8 @@ def is_model_folder(folder: Path) -> bool:
     if not config.is_file():
         return False
     try:
-        content = read_object(config.read_text(encoding='utf-8'), str(config))
-    except ValueError:
+        content = read_object_file(config)
+    except InputError:
         return False
     return content.get('library') == LIBRARY
 

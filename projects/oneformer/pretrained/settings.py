@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmdet.models.detectors.base import BaseDetector
@@ -215,6 +216,26 @@ def read_settings(text: str, name: str) -> Settings:
         category_ids=_category_ids(content, len(classes), name),
         trained_tasks=tasks,
     )
+
+
+def read_object_file(path: Path) -> dict:
+    """Return the object in a JSON file.
+
+    Raises:
+        FileError: If it cannot be read.
+        InputError: If it is no such JSON.
+    """
+    try:
+        text = path.read_text(encoding='utf-8')
+    except OSError as error:
+        raise FileError(
+            f'{path} cannot be read: {error.strerror}. Check its permissions.'
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f'{path} is not valid JSON: {error}. Download or write it again.'
+        ) from error
+    return read_object(text, str(path))
 
 
 def read_object(text: str, name: str) -> dict:
