@@ -25,6 +25,19 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     assert [own.name for own in tmp_path.iterdir()] == ['a.json']
 
 
+def test_a_folder_is_replaced_where_a_link_leads(tmp_path):
+    (tmp_path / 'disk' / 'folder').mkdir(parents=True)
+    (tmp_path / 'disk' / 'folder' / 'old').touch()
+    (tmp_path / 'link').symlink_to(tmp_path / 'disk' / 'folder')
+    with file_writing.new_folder(tmp_path / 'link') as partial:
+        (partial / 'new').touch()
+    assert (tmp_path / 'link').is_symlink()
+    found = sorted(tmp_path.rglob('*'))
+    assert [str(path.relative_to(tmp_path)) for path in found] == [
+        *('disk', 'disk/folder', 'disk/folder/new', 'link'),
+    ]
+
+
 @pytest.mark.parametrize('kind', [np.uint8, np.uint16, bool])
 def test_a_map_comes_back_as_it_was(tmp_path, kind):
     pixels = np.array([[0, 1, 2], [3, 0, 250]]).astype(kind)

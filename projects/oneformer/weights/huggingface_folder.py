@@ -1,8 +1,6 @@
 """Write a folder that ``transformers`` loads, network and processor."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from inspect import signature
 from os import PathLike
@@ -12,6 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
+from ..errors import InputError
+from ..file_writing import new_folder
 from ..text.tokenizer import CLIPTokenizer, written_vocabulary
 from . import eomt_folder
 from .eomt import to_transformers_eomt
@@ -64,9 +64,7 @@ def save_huggingface_folder(
             **tokenizer_files(),
         }
     weights = {name: tensor.contiguous() for name, tensor in weights.items()}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix='.partial-', dir=folder.parent))
-    try:
+    with new_folder(folder) as partial:
         save_file(
             weights, partial / 'model.safetensors', metadata=dict(format='pt')
         )
@@ -77,11 +75,6 @@ def save_huggingface_folder(
                 else json.dumps(content, indent=2)
             )
             (partial / name).write_text(text + '\n', encoding='utf-8')
-        partial.chmod(0o755)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def model_settings(config: Config) -> dict:
