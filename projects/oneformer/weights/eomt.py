@@ -12,6 +12,7 @@ from .vit import (
     VIT,
     blocks,
     divide,
+    dinov3,
     separate_biases,
     unite,
 )
@@ -103,14 +104,7 @@ _AUTHORS_HEAD = with_prefix(
         Row('attn_mask_probs', 'mask_probs'),
     ],
 )
-_DINOV3_OF_AUTHORS = [
-    Row('patch_embed.cls_token', f'{VIT}cls_token'),
-    Row('patch_embed.register_tokens', f'{VIT}registers'),
-    Row('patch_embed.mask_token', None),
-    Row('patch_embed.patch_embeddings.*', f'{VIT}patch_embed.*'),
-    *blocks('blocks', DINOV3_BLOCK),
-    Row('norm.*', f'{VIT}norm.*'),
-]
+_DINOV3_OF_AUTHORS = dinov3('patch_embed', 'blocks')
 _DINOV3_MARK = 'network.encoder.backbone.patch_embed.register_tokens'
 
 
