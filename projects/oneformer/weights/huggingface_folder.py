@@ -40,7 +40,7 @@ def save_huggingface_folder(
 
     Raises:
         FileExistsError: If the folder exists.
-        ValueError: If transformers has no such model.
+        InputError: If transformers has no such model.
     """
     from safetensors.torch import save_file
 
@@ -128,11 +128,11 @@ def backbone_settings(backbone: ConfigDict) -> dict:
     """Return what ``SwinConfig`` or ``DinatConfig`` reads.
 
     Raises:
-        ValueError: If it is another backbone.
+        InputError: If it is another backbone.
     """
     kind = backbone.type.rpartition('.')[-1]
     if kind not in ('SwinTransformer', 'DiNAT'):
-        raise ValueError(
+        raise InputError(
             f'The OneFormer of transformers has no backbone {kind}, only '
             'SwinTransformer and DiNAT.'
         )
@@ -193,13 +193,13 @@ def processor_size(config: Config) -> dict[str, int]:
     side only square images come out smaller, by that pixel.
 
     Raises:
-        ValueError: If the test pipeline has no ``Resize`` to a size.
+        InputError: If the test pipeline has no ``Resize`` to a size.
     """
     for step in config.test_dataloader.dataset.pipeline:
         if step.type.rpartition('.')[-1] == 'Resize' and step.get('scale'):
             break
     else:
-        raise ValueError(
+        raise InputError(
             'Expected a Resize with a scale in the test pipeline of the '
             'config, which says what size images are resized to.'
         )
