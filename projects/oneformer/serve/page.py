@@ -281,9 +281,9 @@ class Page:
             or any(task not in TASKS for task in asked)
         ):
             raise gr.Error(
-                f'Expected a model of {", ".join(self.models)} and tasks of '
-                f'{", ".join(TASKS)}, got {escape(name)} and '
-                f'{escape(", ".join(map(str, tasks or ["none"])))}.',
+                f'Expected a model of {", ".join(self.models)} and a list of '
+                f'tasks of {", ".join(TASKS)}, got {escape(name)} and '
+                f'{escape(str(tasks)[:100], quote=False)}.',
                 print_exception=False,
             )
         if not isinstance(score_thr, int | float) or not 0 <= score_thr <= 1:
