@@ -5,6 +5,7 @@ import os
 import os.path as osp
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np
 def write_file(path: str, content: bytes) -> None:
     """Write a file at once: readers see the old one or the whole new one."""
     os.makedirs(osp.dirname(path) or '.', exist_ok=True)
-    partial = f'{path}.{os.getpid()}.partial'
+    # Another thread or process may write the same file.
+    partial = f'{path}.{os.getpid()}-{threading.get_ident()}.partial'
     try:
         with open(partial, 'wb') as file:
             file.write(content)
