@@ -97,5 +97,5 @@ def options_of(name: str) -> list[str]:
         capture_output=True,
         text=True,
     ).stdout
-    found = re.findall(r'(?<![\w-])--[a-z][a-z-]*', shown)
+    found = re.findall(r'(?<![\w-])--[a-z][a-z0-9-]*', shown)
     return list(dict.fromkeys(found))

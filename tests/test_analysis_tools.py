@@ -208,6 +208,12 @@ def test_predictions_may_come_from_a_file(
     path.write_bytes(pickle.dumps(samples))
     with pytest.raises(SystemExit, match='has no semantic result'):
         run(monkeypatch, confusion_matrix, CONFIG, path, data=options['data'])
+    path.write_bytes(b'no pickle')
+    with pytest.raises(SystemExit, match='cannot be read .UnpicklingError'):
+        run(monkeypatch, confusion_matrix, CONFIG, path, data=options['data'])
+    path.write_bytes(pickle.dumps(dict(state_dict={})))
+    with pytest.raises(SystemExit, match='holds no predictions: expected a'):
+        run(monkeypatch, confusion_matrix, CONFIG, path, data=options['data'])
     with pytest.raises(SystemExit, match='none.pkl do not exist'):
         run(
             monkeypatch,

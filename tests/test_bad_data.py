@@ -7,8 +7,6 @@ in ``tests/datasets``; here they pass through loading, targets and losses.
 import io
 import json
 import re
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from PIL import Image
 from projects.oneformer.datasets import segments_dataset
 from projects.oneformer.images import ImageError
 from tests.model_configs import NUM_QUERIES, build_model, tiny_model
+from tests.png_files import png_with_a_broken_chunk
 
 META = dict(classes=('cat', 'sky'), thing_classes=('cat',))
 ONE_CLASS = dict(classes=('cat',), thing_classes=('cat',))
@@ -250,25 +249,12 @@ def png(image: Image.Image, **options) -> bytes:
     return stream.getvalue()
 
 
-def broken_chunk() -> bytes:
-    """Return a PNG whose pixels go on without a chunk around them."""
-    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
-    rows = zlib.compress(b''.join(b'\0' + row.tobytes() for row in noise))
-    half = len(rows) // 2
-    part = struct.pack('>I', half) + b'IDAT' + rows[:half]
-    return (
-        png(Image.fromarray(noise))[:33]  # signature and header
-        + part
-        + struct.pack('>I', zlib.crc32(part[4:]))
-        + struct.pack('>II', 4096, 0)
-        + rows[half:]
-    )
-
-
 UNREADABLE = dict(
     empty=b'',
     text=b'no picture',
-    broken_chunk=broken_chunk(),
+    broken_chunk=png_with_a_broken_chunk(
+        np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    ),
     damaged_exif=png(Image.new('L', SIZE[::-1]), exif=b'Exif\0\0nonsense'),
     huge=png(Image.new('1', (14000, 14000))),
 )

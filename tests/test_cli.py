@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 import sys
 from pathlib import Path
 from urllib.error import URLError
@@ -13,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from projects.oneformer.errors import InputError
+from projects.oneformer.file_writing import write_json
 from tools.misc.make_demo_data import make_demo_data
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +172,30 @@ def test_a_fault_of_ours_keeps_its_traceback(cli):
     for fault in (ValueError('ours'), KeyError('ours'), OSError('ours')):
         with pytest.raises(type(fault)), cli.one_line_errors():
             raise fault
+
+
+@pytest.mark.parametrize(
+    ('path', 'reason'),
+    [
+        ('file/new.json', 'Not a directory|File exists'),
+        ('folder', 'Is a directory'),
+        ('n' * 300, 'File name too long'),
+    ],
+)
+def test_a_path_that_cannot_be_written_ends_in_one_line(
+    cli, tmp_path, path, reason
+):
+    (tmp_path / 'file').touch()
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(SystemExit) as end, cli.one_line_errors():
+        write_json(str(tmp_path / path), {})
+    first = re.escape(str(tmp_path))
+    assert re.match(
+        f'{first}/.+ cannot be used: ({reason}). Choose another path',
+        end.value.code,
+    )
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ['file', 'folder']
 
 
 def test_the_message_of_a_loader_process_comes_without_its_traceback(cli):

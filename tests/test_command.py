@@ -167,6 +167,15 @@ def test_the_options_of_a_command_are_those_of_its_help():
     assert sorted(found) == ['--copy', '--help', '--json']
 
 
+def test_an_option_with_a_number_is_offered_whole(monkeypatch):
+    monkeypatch.setattr(
+        subprocess,
+        'run',
+        lambda *_, **__: subprocess.CompletedProcess([], 0, 'or --float16.'),
+    )
+    assert completion.options_of('save') == ['--float16']
+
+
 def test_an_unknown_shell_is_refused(capsys):
     assert completion.main(['csh']) == 2
     assert 'expected one of bash, zsh, fish, got csh' in (

@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -23,6 +24,33 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
         file_writing.write_file(str(path), 'no bytes')
     assert path.read_bytes() == b'old'
     assert [own.name for own in tmp_path.iterdir()] == ['a.json']
+
+
+def test_two_threads_that_write_one_file_leave_that_of_one(tmp_path):
+    path = tmp_path / 'a.bin'
+    contents = [bytes([number]) * 200_000 for number in range(2)]
+
+    def write(content: bytes) -> None:
+        for _ in range(100):
+            file_writing.write_file(str(path), content)
+
+    with ThreadPoolExecutor(len(contents)) as threads:
+        list(threads.map(write, contents))
+    assert path.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_where_a_link_leads(tmp_path):
+    (tmp_path / 'disk' / 'folder').mkdir(parents=True)
+    (tmp_path / 'disk' / 'folder' / 'old').touch()
+    (tmp_path / 'link').symlink_to(tmp_path / 'disk' / 'folder')
+    with file_writing.new_folder(tmp_path / 'link') as partial:
+        (partial / 'new').touch()
+    assert (tmp_path / 'link').is_symlink()
+    found = sorted(tmp_path.rglob('*'))
+    assert [str(path.relative_to(tmp_path)) for path in found] == [
+        *('disk', 'disk/folder', 'disk/folder/new', 'link'),
+    ]
 
 
 @pytest.mark.parametrize('kind', [np.uint8, np.uint16, bool])

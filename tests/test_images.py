@@ -5,7 +5,6 @@ import os
 import pickle
 import struct
 import warnings
-import zlib
 
 import mmcv
 import numpy as np
@@ -22,6 +21,7 @@ from projects.oneformer.images import (
     inspect_image,
     read_image,
 )
+from tests.png_files import chunk, png_of_rows, png_with_a_broken_chunk
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -46,39 +46,10 @@ def tiff(pixels: np.ndarray, **options) -> bytes:
     return stream.getvalue()
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return (
-        struct.pack('>I', len(data))
-        + kind
-        + data
-        + struct.pack('>I', zlib.crc32(kind + data))
-    )
-
-
 def deep_png(pixels: np.ndarray, color_type: int, extra: bytes = b'') -> bytes:
     """Return a PNG of 16 bits per channel, which Pillow does not write."""
-    height, width = pixels.shape[:2]
-    rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in pixels)
-    header = struct.pack('>IIBBBBB', width, height, 16, color_type, 0, 0, 0)
-    return (
-        b'\x89PNG\r\n\x1a\n'
-        + chunk(b'IHDR', header)
-        + extra
-        + chunk(b'IDAT', zlib.compress(rows))
-        + chunk(b'IEND', b'')
-    )
-
-
-def broken_chunk() -> bytes:
-    """Return a PNG that goes on without a chunk in the middle."""
-    rows = zlib.compress(b''.join(b'\0' + row.tobytes() for row in NOISE))
-    half = len(rows) // 2
-    return (
-        saved(NOISE)[:33]  # signature and header
-        + chunk(b'IDAT', rows[:half])
-        + struct.pack('>II', 4096, 0)
-        + rows[half:]
-    )
+    rows = [row.astype('>u2').tobytes() for row in pixels]
+    return png_of_rows(rows, pixels.shape[1], 16, color_type, extra)
 
 
 def palette(transparent: bool) -> bytes:
@@ -223,7 +194,7 @@ REFUSED = {
     'text': (b'no image at all', "begins with b'no image'"),
     'cut JPEG': (saved(NOISE, 'JPEG')[:-40], 'truncated'),
     'cut PNG': (saved(NOISE)[:-80], 'Restore the file'),
-    'broken chunk': (broken_chunk(), 'broken PNG file'),
+    'broken chunk': (png_with_a_broken_chunk(NOISE), 'broken PNG file'),
     'cut 16 bits': (deep_png(COLORS, 2)[:-40], 'Restore the file'),
     'EXIF': (saved(NOISE, exif=b'Exif\0\0nonsense'), 'EXIF data is damaged'),
     'EPS': (saved(NOISE, 'EPS'), 'known format'),

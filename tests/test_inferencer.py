@@ -25,6 +25,7 @@ from tests.model_configs import (
     be_sure_of_several_classes,
     tiny_model,
 )
+from tests.pipeline_steps import step_of
 
 PIPELINE = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
@@ -73,6 +74,17 @@ def image():
 def test_the_inference_model_has_no_text_branch(inferencer):
     assert inferencer.model.panoptic_head.text_mapper is None
     assert not inferencer.model.training
+
+
+def test_steps_of_annotations_are_left_out_whatever_their_scope(
+    weights, image
+):
+    own = config()
+    pipeline = own.test_dataloader.dataset.pipeline
+    pipeline.insert(1, dict(type='mmdet.LoadAnnotations', with_mask=True))
+    step_of(pipeline, 'EvalTargets').type = 'projects.oneformer.EvalTargets'
+    (result,) = OneFormerInferencer(own, weights, device='cpu')(image)
+    assert result.size == image.shape[:2]
 
 
 def test_the_config_of_the_user_does_not_change():

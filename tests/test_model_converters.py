@@ -278,15 +278,36 @@ def test_the_tool_says_what_is_wrong(arguments, message):
     assert 'Traceback' not in process.stderr
 
 
-@pytest.fixture
-def verify(monkeypatch):
-    """The tool that compares with published numbers, as a module."""
+def test_a_fault_of_ours_is_not_reported_as_one_of_the_file(
+    ours, tmp_path, monkeypatch
+):
+    tool = load_tool(monkeypatch, 'model_converters/convert_checkpoint.py')
+    torch.save(ours.state_dict(), tmp_path / 'a.pth')
+
+    def fail(weights):
+        raise ValueError('ours')
+
+    monkeypatch.setattr('projects.oneformer.weights.to_native', fail)
+    command = ['convert_checkpoint.py', tmp_path / 'a.pth', tmp_path / 'b.pth']
+    monkeypatch.setattr(sys, 'argv', list(map(str, command)))
+    with pytest.raises(ValueError, match='ours'), tool.one_line_errors():
+        tool.main()
+
+
+def load_tool(monkeypatch, name: str):
+    """Return a script of ``tools/`` as a module."""
     monkeypatch.syspath_prepend(ROOT / 'tools')
-    path = ROOT / 'tools' / 'verify_checkpoint.py'
-    spec = importlib.util.spec_from_file_location('verify_checkpoint', path)
+    path = ROOT / 'tools' / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def verify(monkeypatch):
+    """The tool that compares with published numbers, as a module."""
+    return load_tool(monkeypatch, 'verify_checkpoint.py')
 
 
 @torch.no_grad()

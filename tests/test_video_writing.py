@@ -68,6 +68,16 @@ def test_a_folder_that_takes_no_file_is_named(writer, tmp_path):
         video.add(frame(COLORS[0]))
 
 
+def test_a_video_that_cannot_be_completed_is_named(writer, tmp_path):
+    video = VideoWriter(tmp_path / 'a.mp4', 25)
+    video.add(frame(COLORS[0]))
+    (tmp_path / 'a.mp4').mkdir()  # in the meantime
+    with pytest.raises(FileError, match=r'a\.mp4 cannot be written'):
+        video.close()
+    video.discard()
+    assert [p.name for p in tmp_path.iterdir()] == ['a.mp4']
+
+
 def test_a_video_without_a_rate_gets_one(tmp_path):
     (tmp_path / 'a.mp4').write_bytes(b'no video')
     assert frame_rate(tmp_path / 'a.mp4') == DEFAULT_RATE

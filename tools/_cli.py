@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import os.path as osp
 import re
@@ -22,6 +23,15 @@ BUILD_ERRORS = (
     OSError,
     TypeError,
     ValueError,
+)
+# What a disk or a path refuses: no fault of ours, and the system says what it
+# is.
+DISK_ERRORS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG),
+        *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    }
 )
 
 
@@ -197,9 +207,10 @@ def build_runner(config, args: argparse.Namespace):
 def one_line_errors() -> Iterator[None]:
     """End with the message alone where a user can correct an error.
 
-    These are the ``UserError`` of the package, and what mmengine, mmdet and
-    PyTorch raise while they build something from the config. Any other
-    exception is a fault of ours and keeps its traceback.
+    These are the ``UserError`` of the package, what mmengine, mmdet and
+    PyTorch raise while they build something from the config, and paths where
+    nothing can be written. Any other exception is a fault of ours and keeps
+    its traceback.
     """
     try:
         yield
@@ -209,6 +220,12 @@ def one_line_errors() -> Iterator[None]:
             sys.exit(_one_line(error))
         if _is_of_config(error):
             sys.exit(f'The config cannot be used: {_one_line(error)}')
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            path = error.filename2 or error.filename or 'A file'
+            sys.exit(
+                f'{path} cannot be used: {error.strerror}. Choose another '
+                'path, or check its permissions and the free space.'
+            )
         raise
 
 

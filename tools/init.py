@@ -133,6 +133,8 @@ def make_plan(args: argparse.Namespace, path: Path):
 
 def report(plan) -> str:
     """Return what was found and chosen, with reasons."""
+    from _package import images
+
     found = plan.measures
     lines = [
         f'{plan.folder}: {plan.layout}',
@@ -147,7 +149,7 @@ def report(plan) -> str:
         f'  {name.replace("_", " "):<20}{shown(choice.value)}: {choice.why}'
         for name, choice in plan.choices.items()
     ]
-    return '\n'.join(lines)
+    return images.printable('\n'.join(lines))
 
 
 def shown(value: object) -> str:

@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--port',
-        type=positive,
+        type=port,
         help='by default the first free one from 7860',
     )
     parser.add_argument(
@@ -95,6 +95,15 @@ def parse_args() -> argparse.Namespace:
         'are segmented (default: 2048)',
     )
     return parser.parse_args()
+
+
+def port(text: str) -> int:
+    """Return an argument that has to be a port."""
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(
+            f'expected a port from 1 to {2**16 - 1}, got {text!r}'
+        )
+    return int(text)
 
 
 def main() -> None:

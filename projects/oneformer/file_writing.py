@@ -1,8 +1,14 @@
-"""Files that are written at once: whole, or not there."""
+"""Files and folders that appear at once: whole, or not there."""
 
 import json
 import os
 import os.path as osp
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +17,8 @@ import numpy as np
 def write_file(path: str, content: bytes) -> None:
     """Write a file at once: readers see the old one or the whole new one."""
     os.makedirs(osp.dirname(path) or '.', exist_ok=True)
-    partial = f'{path}.{os.getpid()}.partial'
+    # Another thread or process may write the same file.
+    partial = f'{path}.{os.getpid()}-{threading.get_ident()}.partial'
     try:
         with open(partial, 'wb') as file:
             file.write(content)
@@ -43,3 +50,40 @@ def write_png(path: str, pixels: np.ndarray) -> None:
         pixels = pixels[..., ::-1]
     _, content = cv2.imencode('.png', pixels, options)
     write_file(path, content.tobytes())
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``folder`` at the end.
+
+    After an error nothing remains of it, and ``folder`` is as it was. Where
+    ``folder`` is a symbolic link, it goes on leading to the same place.
+    """
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(
+        tempfile.mkdtemp(prefix=f'.{folder.name}.partial-', dir=folder.parent)
+    )
+    try:
+        yield partial
+        partial.chmod(0o777 & ~_umask())
+        if folder.is_dir():
+            old = partial.with_name(f'{partial.name}.old')
+            folder.rename(old)
+            try:
+                partial.rename(folder)
+            except BaseException:
+                old.rename(folder)
+                raise
+            shutil.rmtree(old)
+        else:
+            partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -35,6 +35,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import FileError, MissingFileError
+from .optional import import_optional
 
 #: Pixels of the largest image that is read by default, as in Pillow.
 MAX_PIXELS = 178_956_970
@@ -298,8 +299,8 @@ def _read_content(
 ) -> bytes:
     name = printable(path)
     if backend_args is not None or '://' in name:
-        from mmengine.fileio import get  # the tools read local files alone
-
+        # The tools and the ONNX runner read local files without it.
+        get = import_optional('mmengine.fileio', 'Images at an address').get
         try:
             return get(os.fsdecode(path), backend_args=backend_args)
         except FileNotFoundError as error:

@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from PIL.Image import Image as PillowImage
 
 from .datasets.file_names import IMAGE_SUFFIXES, images_in, is_video
+from .datasets.transforms.annotation_transform import reads_annotations
 from .evaluation.result_files import category_ids
 from .images import (
     ImageError,
@@ -42,13 +43,6 @@ from .weights.reader import load_weights
 
 Image = str | PathLike | PillowImage | np.ndarray | torch.Tensor
 CHANNEL_ORDERS = ('bgr', 'rgb')
-ANNOTATION_TRANSFORMS = (
-    'LoadSegments',
-    'LoadPanopticSegments',
-    'LoadPanopticAnnotations',
-    'LoadAnnotations',
-    'EvalTargets',
-)
 
 
 class Frame(NamedTuple):
@@ -166,7 +160,7 @@ class OneFormerInferencer:
         steps = [
             step
             for step in config.test_dataloader.dataset.pipeline
-            if step['type'] not in ANNOTATION_TRANSFORMS
+            if not reads_annotations(step)
         ]
         if steps[0]['type'] != 'LoadImageFromFile':
             raise ValueError(

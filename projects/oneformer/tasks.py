@@ -41,7 +41,7 @@ def check_task(task: str) -> str:
 
 
 def read_tasks(tasks: str | Iterable[str]) -> tuple[str, ...]:
-    """Return one task or several as a tuple.
+    """Return one task or several as a tuple, each once.
 
     Raises:
         ValueError: If one is unknown, or there is none.
@@ -52,4 +52,4 @@ def read_tasks(tasks: str | Iterable[str]) -> tuple[str, ...]:
             f'Expected at least one task of {", ".join(TASKS)}, got none: set '
             'test_cfg.tasks of the model, or give tasks to the inferencer.'
         )
-    return tuple(check_task(task) for task in tasks)
+    return tuple(dict.fromkeys(check_task(task) for task in tasks))

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -53,23 +54,20 @@ class VideoWriter:
         frame = np.pad(
             frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge'
         )
-        try:
+        with self._file_errors():
             if self._writer is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 kind = _PyAV if importlib.util.find_spec('av') else _OpenCV
                 self._writer = kind(self._partial, self.rate, frame.shape[:2])
             self._writer.add(frame)
-        except OSError as error:
-            raise FileError(
-                f'{self.path} cannot be written: {error}'
-            ) from error
 
     def close(self) -> None:
         """Complete the file."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            os.replace(self._partial, self.path)
+            with self._file_errors():
+                self._writer.close()
+                self._writer = None
+                os.replace(self._partial, self.path)
 
     def discard(self) -> None:
         """Remove what was written of the file."""
@@ -78,6 +76,15 @@ class VideoWriter:
                 self._writer.close()
             self._writer = None
         self._partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _file_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FileError(
+                f'{self.path} cannot be written: {error}'
+            ) from error
 
 
 class _OpenCV:

@@ -1,7 +1,5 @@
 """PNGs of annotations, in all ways to store them."""
 
-import struct
-import zlib
 from io import BytesIO
 
 import cv2
@@ -14,6 +12,7 @@ from projects.oneformer.datasets.annotation_png import (
     decode_png,
     has_stray_values,
 )
+from tests.png_files import png_of_rows
 
 LABELS = np.array([[0, 1, 2, 3], [3, 2, 1, 0]], np.uint8)
 
@@ -27,25 +26,6 @@ def stored(pixels, form='PNG', **options) -> bytes:
     return stream.getvalue()
 
 
-def by_hand(bits: int, packed: list[bytes], width: int) -> bytes:
-    """A PNG in grey, of rows that are packed already."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = struct.pack('>I', zlib.crc32(kind + data))
-        return struct.pack('>I', len(data)) + kind + data + check
-
-    head = struct.pack('>IIBBBBB', width, len(packed), bits, 0, 0, 0, 0)
-    rows = b''.join(b'\0' + row for row in packed)
-    return b''.join(
-        [
-            b'\x89PNG\r\n\x1a\n',
-            chunk(b'IHDR', head),
-            chunk(b'IDAT', zlib.compress(rows)),
-            chunk(b'IEND', b''),
-        ]
-    )
-
-
 @pytest.mark.parametrize(
     ('bits', 'row', 'values'),
     [
@@ -57,7 +37,7 @@ def by_hand(bits: int, packed: list[bytes], width: int) -> bytes:
     ],
 )
 def test_grey_values_are_those_that_are_stored(bits, row, values):
-    png = decode_png(by_hand(bits, [row], 4))
+    png = decode_png(png_of_rows([row], 4, bits))
     assert (png.kind, png.bits) == ('grey', bits)
     assert png.is_label_map
     assert png.values.tolist() == [values]

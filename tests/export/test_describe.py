@@ -1,11 +1,14 @@
 """A description says of a model what its config and weights say."""
 
+import pytest
 import torch
 
+from projects.oneformer.errors import InputError
 from projects.oneformer.export.describe import describe_model, weights_digest
 from projects.oneformer.runtime.description import read_description
 from tests.exported_models import small_config
 from tests.model_configs import METAINFO, build_model
+from tests.pipeline_steps import step_of
 
 
 def test_classes_come_with_their_colours_and_ids():
@@ -24,6 +27,16 @@ def test_classes_come_with_their_colours_and_ids():
         'model',
         known,
     )
+
+
+def test_a_fixed_size_holds_the_images_that_are_resized_to_one_size():
+    config = small_config('resnet')
+    resize = step_of(config.test_dataloader.dataset.pipeline, 'Resize')
+    resize.update(scale=(128, 96), keep_ratio=False)
+    model = build_model(config.model)
+    assert describe_model(config, model, (96, 128)).size == (96, 128)
+    with pytest.raises(InputError, match='height of 96 and a width of 128 or'):
+        describe_model(config, model, (128, 96))
 
 
 def test_the_digest_changes_with_any_weight():

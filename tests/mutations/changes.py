@@ -7,6 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from ..png_files import png_of_rows
 from .drawn import CLASSES, KINDS, WIDTH, DrawnSet, as_stored, encoded
 
 Rng = np.random.Generator
@@ -250,9 +251,6 @@ def transparent(pixels: np.ndarray) -> bytes:
 
 def few_bits(pixels: np.ndarray, rng: Rng) -> bytes:
     """Store labels in grey with 1, 2 or 4 bits, by hand."""
-    import struct
-    import zlib
-
     bits = pick(rng, (1, 2, 4))
     if pixels.ndim != 2:
         raise ValueError('ids need three channels')
@@ -263,21 +261,8 @@ def few_bits(pixels: np.ndarray, rng: Rng) -> bytes:
         packed = np.zeros(WIDTH // per, int)
         for i in range(per):
             packed = packed << bits | row[i::per]
-        rows.append(b'\0' + packed.astype(np.uint8).tobytes())
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = struct.pack('>I', zlib.crc32(kind + data))
-        return struct.pack('>I', len(data)) + kind + data + check
-
-    head = struct.pack('>IIBBBBB', WIDTH, len(low), bits, 0, 0, 0, 0)
-    return b''.join(
-        [
-            b'\x89PNG\r\n\x1a\n',
-            chunk(b'IHDR', head),
-            chunk(b'IDAT', zlib.compress(b''.join(rows))),
-            chunk(b'IEND', b''),
-        ]
-    )
+        rows.append(packed.astype(np.uint8).tobytes())
+    return png_of_rows(rows, WIDTH, bits)
 
 
 def through_jpeg(pixels: np.ndarray) -> bytes:

@@ -131,6 +131,36 @@ def test_a_reader_that_stops_early_does_not_cost_the_config(drawn, tmp_path):
     assert (tmp_path / 'mine.py').is_file()
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        '"""; open("ran", "w"); """',
+        'my\\new \\N{x} data"',
+        os.fsdecode(b'caf\xe9'),
+    ],
+)
+def test_the_config_runs_nothing_that_the_name_of_the_data_says(
+    run, drawn, tmp_path, name
+):
+    exports.label_maps(drawn, tmp_path / name)
+    run(name, '--out', 'mine.py')
+    config = Config.fromfile('mine.py')
+    assert not Path('ran').exists()
+    init_default_scope('mmdet')
+    assert len(DATASETS.build(config.train_dataloader.dataset)) == 6
+
+
+def test_folders_may_have_long_names_with_commas(run, drawn, tmp_path):
+    exports.label_maps(drawn, tmp_path / 'data')
+    for name in ('images', 'labels'):
+        folder = tmp_path / 'data' / name
+        folder.rename(folder.with_name(f'{name} of the first flight, 2024'))
+    run('data', '--out', 'mine.py')
+    config = Config.fromfile('mine.py')
+    init_default_scope('mmdet')
+    assert len(DATASETS.build(config.train_dataloader.dataset)) == 6
+
+
 def test_weights_and_backbone_are_options(run, drawn):
     Path('model.pth').touch()
     run(

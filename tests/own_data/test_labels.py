@@ -54,7 +54,7 @@ def test_things_have_to_be_named_where_the_data_does_not():
         ('classes.txt', 'sky\nroad\n\ncar\n'),
         ('labels.json', '["sky", "road", "car"]'),
         ('names.json', '{"1": "road", "0": "sky", "2": "car"}'),
-        ('_classes.csv', 'Pixel Value, Class\n0, sky\n2, car\n1, road\n'),
+        ('_classes.csv', 'Pixel Value, Class\n0, sky\n2, car\n1, road\n\n'),
     ],
 )
 def test_names_of_values_are_read_from_a_list(tmp_path, name, text):
@@ -62,6 +62,21 @@ def test_names_of_values_are_read_from_a_list(tmp_path, name, text):
     names, source = listed_classes(tmp_path)
     assert names == ['sky', 'road', 'car']
     assert source == f'from {name}'
+
+
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [
+        ('classes.txt', 'sky\nStraße'.encode('utf-16')),
+        ('labels.json', b'["sky", '),
+        ('_classes.csv', b'Pixel Value, Class\n0\n'),
+        ('_classes.csv', b'Pixel Value, Class\nsky, 0\n'),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f'{name} cannot be read .* UTF-8'):
+        listed_classes(tmp_path)
 
 
 def test_label_maps_have_the_classes_of_the_list(tmp_path):

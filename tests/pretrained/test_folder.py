@@ -118,13 +118,22 @@ def test_a_model_is_replaced_on_demand_only(inferencer, tmp_path):
     target = tmp_path / 'model'
     target.mkdir()  # empty
     inferencer.save_pretrained(target)
-    (target / 'notes.txt').write_text('mine')
+    before = (target / 'README.md').stat().st_ino
     with pytest.raises(FileError, match='overwrite=True'):
         inferencer.save_pretrained(target)
-    assert (target / 'notes.txt').exists()
+    assert (target / 'README.md').stat().st_ino == before
     inferencer.save_pretrained(target, overwrite=True)
+    assert (target / 'README.md').stat().st_ino != before
     assert {path.name for path in target.iterdir()} == FILES
     assert [path.name for path in tmp_path.iterdir()] == ['model']
+
+
+def test_a_model_beside_other_files_is_not_replaced(inferencer, tmp_path):
+    inferencer.save_pretrained(tmp_path / 'model')
+    (tmp_path / 'model' / '.git').mkdir()
+    with pytest.raises(FileError, match=r'holds \.git besides the model'):
+        inferencer.save_pretrained(tmp_path / 'model', overwrite=True)
+    assert (tmp_path / 'model' / '.git').is_dir()
 
 
 def test_nothing_remains_of_a_folder_that_cannot_be_written(

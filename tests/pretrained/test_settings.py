@@ -1,5 +1,6 @@
 """A config.json is data: what it may say, and what is refused."""
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from projects.oneformer.errors import InputError
+from projects.oneformer.errors import FileError, InputError
+from projects.oneformer.pretrained import find_pretrained
 from projects.oneformer.pretrained.settings import (
     read_settings,
     settings_of,
@@ -147,9 +149,16 @@ def test_nothing_but_a_description_of_a_model_is_read(
         (('palette',), [[0, 0, 0]], 'a palette of 6 colours'),
         (('palette', 0), [0, 0, 256], 'from 0 to 255'),
         (('category_ids',), [1, 1, 2, 3, 4, 5], '6 category_ids, different'),
+        (
+            ('category_ids',),
+            [1, 1, 2, 3, 4, 5, 6],
+            '6 category_ids, different',
+        ),
         (('trained_tasks',), ['depth'], "trained_tasks are .'depth'."),
         (('model', 'type'), 'SwinTransformer', 'expected a whole model'),
         (('model', 'type'), 'OneFormerHead', 'expected a whole model'),
+        (('model', 'type'), 'CLIPTokenizer', 'expected a whole model'),
+        (('model', 'type'), 'LoadSegments', 'expected a whole model'),
         (('test_pipeline',), [], 'needs steps'),
         (('test_pipeline', 0), 'LoadImageFromFile', 'each with a type'),
     ],
@@ -164,6 +173,23 @@ def test_wrong_values_are_named(content, path, value, message):
 def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(InputError, match=r'config\.json'):
         read_settings(text, 'config.json')
+
+
+def test_a_config_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / 'config.json').write_bytes(b'{"library": "\xff"}')
+    with pytest.raises(InputError, match=r'config\.json is not valid JSON'):
+        find_pretrained(tmp_path)
+
+
+def test_a_config_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'config.json').write_text('{}')
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    monkeypatch.setattr(Path, 'read_text', refuse)
+    with pytest.raises(FileError, match='cannot be read: Permission denied'):
+        find_pretrained(tmp_path)
 
 
 def test_a_config_that_a_folder_cannot_hold_is_refused_when_saved():

@@ -29,6 +29,41 @@ def test_a_panoptic_result_comes_back_from_json_and_png(result, tmp_path):
     assert again.tasks == ('panoptic',)
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            lambda c: c.pop('annotations'),
+            'list of annotations .* got NoneType',
+        ),
+        (
+            lambda c: c['annotations'][0].pop('segments_info'),
+            'annotations lacks segments_info: .* instances is another',
+        ),
+        (lambda c: c['categories'][1].pop('isthing'), 'lacks isthing'),
+        (
+            lambda c: c['annotations'][0]['segments_info'][0].update(
+                category_id=99
+            ),
+            r'category_id \[99\], which categories of the JSON lack',
+        ),
+    ],
+    ids=['annotations', 'segments_info', 'isthing', 'category_id'],
+)
+def test_json_of_another_format_is_refused(result, change, message):
+    content, png = result.to_coco_panoptic()
+    change(content)
+    with pytest.raises(ValueError, match=message):
+        SegmentationResult.from_coco_panoptic(content, png)
+
+
+def test_colours_of_some_classes_do_not_go_to_others(result):
+    content, png = result.to_coco_panoptic()
+    del content['categories'][0]['color']
+    found = SegmentationResult.from_coco_panoptic(content, png)
+    assert found.palette == ()
+
+
 def test_a_panoptic_result_has_the_ids_of_the_data_set(result):
     content, png = result.to_coco_panoptic(image_id=42)
     (annotation,) = content['annotations']

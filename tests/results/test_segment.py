@@ -72,6 +72,17 @@ def test_a_tolerance_saves_corners():
     assert len(exact) == 2 * 20 + 2 and len(coarse) <= 5
 
 
+@pytest.mark.parametrize(
+    'rows',
+    [['....', '.#..', '....'], ['......', '.####.', '......']],
+    ids=['a pixel', 'a line'],
+)
+def test_a_tolerance_loses_no_part(rows):
+    segment = segment_of(rows)
+    (exact,), (coarse,) = segment.polygons(), segment.polygons(tolerance=1)
+    np.testing.assert_array_equal(coarse, exact)
+
+
 @pytest.mark.parametrize('seed', range(5))
 def test_pycocotools_draws_the_same_mask_from_polygons(seed):
     """Of masks without holes; parts may touch at corners."""

@@ -64,7 +64,9 @@ def test_category_ids_are_those_of_the_data_or_the_labels(result):
     assert replace(result, category_ids=None).category_id(2) == 2
 
 
-@pytest.mark.parametrize('ids', [(1, 2), (1, 2, 2), (1, 2, 3, 4)])
+@pytest.mark.parametrize(
+    'ids', [(1, 2), (1, 2, 2), (1, 2, 3, 4), (1, 2, 3, 3)]
+)
 def test_category_ids_that_do_not_fit_the_classes_are_refused(result, ids):
     with pytest.raises(ValueError, match='Expected 3 category_ids'):
         replace(result, category_ids=ids)

@@ -186,6 +186,21 @@ def test_the_runner_is_imported_without_torch_and_openmmlab():
     assert out.strip() == '[]'
 
 
+def test_an_address_names_the_package_that_would_read_it():
+    out = run_without_torch(
+        """
+        from projects.oneformer.errors import MissingPackageError
+        from projects.oneformer.runtime.segmenter import read_pixels
+
+        try:
+            read_pixels('https://example.invalid/a.jpg')
+        except MissingPackageError as error:
+            print(error)
+        """
+    )
+    assert out.startswith('Images at an address need mmengine, which cannot')
+
+
 def write_foreign(path: Path, metadata: dict[str, str]) -> None:
     """Write an ONNX file that returns its input."""
     onnx = pytest.importorskip('onnx', reason='needs onnx')

@@ -28,7 +28,8 @@ def start(*arguments, folder: Path) -> subprocess.Popen:
     [
         (['config.py'], 'Config config.py needs its checkpoint'),
         (['zoo', '--models', 'other.py'], 'Config other.py needs its check'),
-        (['zoo', '--port', 'http'], 'expected a whole number of 1 or more'),
+        (['zoo', '--port', 'http'], "expected a port from 1 to 65535, got 'h"),
+        (['zoo', '--port', '70000'], 'expected a port from 1 to 65535, got'),
     ],
 )
 def test_a_wrong_command_line_ends_with_one_line(arguments, message, tmp_path):

@@ -121,7 +121,9 @@ def test_models_and_classes_are_listed(address, models):
     [
         ('text.png', ['first', None, 0.3], 'Image text.png cannot be read'),
         ('photo.png', ['third', None, 0.3], 'Expected a model of first, sec'),
-        ('photo.png', ['first', ['boxes'], 0.3], 'got first and boxes'),
+        ('photo.png', ['first', ['boxes'], 0.3], "got first and ['boxes']."),
+        ('photo.png', ['first', 'panoptic', 0.3], 'and a list of tasks of pa'),
+        ('photo.png', ['first', 5, 0.3], 'got first and 5.'),
         ('photo.png', ['first', None, 7], 'Expected a score_thr of 0 to 1'),
     ],
 )

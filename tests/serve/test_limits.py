@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.oneformer.images import ImageError, ImageTooLargeError
+from projects.oneformer.images import (
+    ImageError,
+    ImageNotFoundError,
+    ImageTooLargeError,
+)
 from projects.oneformer.serve.limits import Limits, read_upload
 
 LIMITS = Limits(max_bytes=100_000, max_pixels=5000, max_side=40)
@@ -45,6 +49,11 @@ def test_a_small_image_is_read_as_it_is(photo):
 def test_what_is_too_large_is_refused_with_the_limit(photo, limit, message):
     with pytest.raises(ImageTooLargeError, match=message):
         read_upload(photo, replace(LIMITS, **limit))
+
+
+def test_an_image_that_the_page_has_removed_is_to_be_chosen_again(tmp_path):
+    with pytest.raises(ImageNotFoundError, match='^Image a.png is no longer'):
+        read_upload(tmp_path / 'a.png', LIMITS)
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', b'\x89PNG\r\n\x1a\n'])

@@ -2,12 +2,13 @@
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 
-from projects.oneformer.images import ImageError
+from projects.oneformer.images import ImageError, ImageTooLargeError
 from projects.oneformer.serve.many import (
     segment_images,
     segment_video,
@@ -78,6 +79,26 @@ def test_a_damaged_video_is_named_without_its_folder(models, tmp_path):
             )
         )
     assert [p.name for p in tmp_path.glob('*.mp4')] == ['clip.mp4']
+
+
+def test_frames_over_the_limit_are_refused(models, video, tmp_path):
+    limits = replace(LIMITS, max_pixels=96 * 64 - 1)
+    with pytest.raises(ImageTooLargeError, match=r'^Video clip\.avi has fram'):
+        list(
+            segment_video(
+                *(models[0], str(video), 'semantic', 0.3, 0.5, limits),
+                tmp_path / 'drawn.mp4',
+                tmp_path / 'a.zip',
+            )
+        )
+
+
+def test_without_a_readable_image_there_are_no_lines(models, photos, tmp_path):
+    paths = [str(photos / 'text.png')]
+    target = tmp_path / 'a.zip'
+    list(segment_images(models[0], paths, 'semantic', 0, 0, LIMITS, target))
+    with zipfile.ZipFile(target) as archive:
+        assert archive.read('segments.jsonl') == b''
 
 
 def test_videos_are_known_by_their_endings():

@@ -20,16 +20,13 @@ sys.path[:0] = [HERE, osp.dirname(HERE)]
 
 from _cli import (  # noqa: E402
     TASKS,
-    add_run_options,
-    build_runner,
     finish,
     load_config,
     one_line_errors,
     positive,
     score,
 )
-
-PICKLES = ('.pkl', '.pickle')
+from _evaluation import add_evaluation_options, evaluate  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,10 +35,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'source', help='checkpoint, or predictions of tools/test.py --out'
-    )
+    add_evaluation_options(parser)
     parser.add_argument(
         '--out',
         metavar='FILE.html',
@@ -66,7 +60,6 @@ def parse_args() -> argparse.Namespace:
         default=0.3,
         help='leave out instances with a lower score (default: 0.3)',
     )
-    add_run_options(parser)
     return parser.parse_args()
 
 
@@ -85,12 +78,7 @@ def main() -> None:
         (config.model.get('test_cfg') or {}).get('tasks', TASKS)
     )
     collector = ErrorCollector(tasks, args.num, args.score_thr)
-    if args.source.endswith(PICKLES):
-        read_predictions(config, args.source, collector)
-        folder = args.work_dir or str(Path(args.source).parent)
-    else:
-        run_model(config, args, collector)
-        folder = config.work_dir
+    folder = evaluate(config, args, collector, tasks)
     if is_main_process():
         out = args.out or f'{folder}/errors.html'
         title = f'Errors of {Path(args.source).name}'
@@ -99,42 +87,6 @@ def main() -> None:
         write_file(out, page.encode())
         print(f'Written: {out}, {len(collector.cards)} images')
     finish()
-
-
-def run_model(config, args: argparse.Namespace, collector) -> None:
-    """Test a model; the collector gets the results."""
-    from projects.oneformer.inferencer import inference_model
-
-    config.load_from = args.source
-    config.model = inference_model(config.model)
-    config.model.test_cfg = dict(
-        config.model.get('test_cfg') or {}, tasks=list(collector.tasks)
-    )
-    config.test_evaluator = []
-    runner = build_runner(config, args)
-    runner.test_evaluator.metrics.append(collector)
-    collector.dataset_meta = runner.test_dataloader.dataset.metainfo
-    runner.test()
-
-
-def read_predictions(config, path: str, collector) -> None:
-    """Give saved predictions to the collector."""
-    from mmdet.registry import DATASETS
-    from mmengine.fileio import load
-    from mmengine.registry import init_default_scope
-
-    if not Path(path).is_file():
-        sys.exit(f'Predictions {path} do not exist.')
-    init_default_scope(config.default_scope)
-    collector.dataset_meta = DATASETS.build(
-        config.test_dataloader.dataset
-    ).metainfo
-    samples = load(path)
-    try:
-        collector.process({}, samples)
-    except ValueError as error:
-        sys.exit(f'{path} cannot be compared. {error}')
-    collector.evaluate(len(samples))
 
 
 if __name__ == '__main__':

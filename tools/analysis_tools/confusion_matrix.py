@@ -11,20 +11,19 @@ Examples:
 
 import argparse
 import io
+import os.path as osp
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from _cli import (
-    add_run_options,
-    build_runner,
+HERE = osp.dirname(osp.abspath(__file__))
+sys.path[:0] = [HERE, osp.dirname(HERE)]
+
+from _cli import (  # noqa: E402
     finish,
     load_config,
     one_line_errors,
     positive,
 )
-
-PICKLES = ('.pkl', '.pickle')
+from _evaluation import add_evaluation_options, evaluate  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,10 +32,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'source', help='checkpoint, or predictions of tools/test.py --out'
-    )
+    add_evaluation_options(parser)
     parser.add_argument(
         '--out',
         metavar='STEM',
@@ -46,7 +42,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--top', type=positive, default=10, help='confusions to print'
     )
-    add_run_options(parser)
     return parser.parse_args()
 
 
@@ -56,12 +51,10 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     from mmengine.dist import is_main_process
 
-    if args.source.endswith(PICKLES):
-        metric = read_predictions(config, args.source)
-        folder = args.work_dir or str(Path(args.source).parent)
-    else:
-        metric = run_model(config, args)
-        folder = config.work_dir
+    from projects.oneformer.evaluation import SemanticIoU
+
+    metric = SemanticIoU()
+    folder = evaluate(config, args, metric, ['semantic'])
     if is_main_process():
         classes = list(metric.dataset_meta['classes'])
         stem = args.out or f'{folder}/confusion_matrix'
@@ -69,45 +62,6 @@ def main() -> None:
         print('\n'.join(largest(metric.confusion, classes, args.top)))
         print(f'Written: {stem}.png, {stem}.csv')
     finish()
-
-
-def run_model(config, args: argparse.Namespace):
-    """Test a model on the semantic task; return the metric."""
-    from projects.oneformer.weights.inference_model import inference_model
-
-    config.load_from = args.source
-    config.model = inference_model(config.model)
-    config.model.test_cfg = dict(
-        config.model.get('test_cfg') or {}, tasks='semantic'
-    )
-    config.test_evaluator = dict(type='SemanticIoU')
-    runner = build_runner(config, args)
-    runner.test()
-    return runner.test_evaluator.metrics[0]
-
-
-def read_predictions(config, path: str):
-    """Evaluate saved predictions; return the metric."""
-    from mmdet.registry import DATASETS
-    from mmengine.fileio import load
-    from mmengine.registry import init_default_scope
-
-    from projects.oneformer.evaluation import SemanticIoU
-
-    if not Path(path).is_file():
-        sys.exit(f'Predictions {path} do not exist.')
-    init_default_scope(config.default_scope)
-    metric = SemanticIoU()
-    metric.dataset_meta = DATASETS.build(
-        config.test_dataloader.dataset
-    ).metainfo
-    samples = load(path)
-    try:
-        metric.process({}, samples)
-    except ValueError as error:
-        sys.exit(f'{path} cannot be evaluated. {error}')
-    metric.evaluate(len(samples))
-    return metric
 
 
 def write_matrix(stem: str, confusion, classes: list[str]) -> None:

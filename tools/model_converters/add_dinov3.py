@@ -49,15 +49,12 @@ def main() -> None:
     from projects.oneformer.weights.reader import read_checkpoint
     from projects.oneformer.weights.vit import to_whole_vit
 
-    try:
-        content = read_checkpoint(args.source, 'cpu')
-        base = unwrap(read_checkpoint(args.dinov3, 'cpu'))
-        weights = add_differences(
-            content.get('state_dict', content),
-            to_whole_vit(base, str(args.dinov3)),
-        )
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    content = read_checkpoint(args.source, 'cpu')
+    base = unwrap(read_checkpoint(args.dinov3, 'cpu'))
+    weights = add_differences(
+        content.get('state_dict', content),
+        to_whole_vit(base, str(args.dinov3)),
+    )
     write(weights, dict(state_dict=weights), args.target)
     print(f'{args.source} + {args.dinov3}')
     print(f'-> {args.target} ({len(weights)} entries)')

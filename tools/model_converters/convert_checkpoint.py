@@ -73,10 +73,7 @@ def main() -> None:
     config = None
     if args.config:
         config = load_config(args.config, args.cfg_options)
-    try:
-        convert(args, config)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    convert(args, config)
 
 
 def convert(args: argparse.Namespace, config) -> None:

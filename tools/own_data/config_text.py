@@ -1,6 +1,7 @@
 """Write the config of a plan, as a person would have written it."""
 
 import os
+import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +23,7 @@ TASKS = dict(
     semantic=('semantic',),
 )
 TEMPLATE = """\
-\"\"\"{title}
-
-Train: oneformer train {name}
-Test: oneformer test {name} work_dirs/{stem}/iter_{iterations}.pth
+\"\"\"{about}
 \"\"\"
 
 _base_ = __import__('oneformer').config_path('{base}')
@@ -101,9 +99,7 @@ def config_text(plan: Plan, path: Path) -> str:
     choices = plan.choices
     values = {name: choice.value for name, choice in choices.items()}
     return TEMPLATE.format(
-        title=_title(plan),
-        name=path.name,
-        stem=path.stem,
+        about=_about(plan, path),
         base=plan.backbone.config,
         classes=_classes(plan),
         data_root=f'{data_root(plan)}/',
@@ -141,7 +137,8 @@ def why(name: str, choice: rules.Choice) -> str:
 
 
 def comment(text: str) -> str:
-    """Return a text as lines of comment."""
+    """Return a text, which may quote names of the data, as a comment."""
+    text = ''.join(c if c.isprintable() else ' ' for c in text)
     lines = textwrap.wrap(text, WIDTH - 2, break_long_words=False)
     return '\n'.join(f'# {line}' for line in lines)
 
@@ -165,13 +162,30 @@ def _of(aset: AnnotationSet) -> Path:
     return Path(os.path.commonpath([aset.ann_file.parent, aset.seg_dir]))
 
 
-def _title(plan: Plan) -> str:
+def _about(plan: Plan, path: Path) -> str:
+    """Return what the config is for, as the inside of a docstring.
+
+    The config is a program: whatever a folder is called, its name ends no
+    string.
+    """
     text = (
         f'OneFormer on {plan.folder.resolve().name}: '
         f'{plan.measures.num_train} images for training, '
         f'{plan.measures.num_val} for validation ({plan.layout}).'
     )
-    return '\n'.join(textwrap.wrap(text, WIDTH - 3))
+    iterations = plan.choices['iterations'].value
+    checkpoint = f'work_dirs/{path.stem}/iter_{iterations}.pth'
+    train = shlex.join(['oneformer', 'train', path.name])
+    test = shlex.join(['oneformer', 'test', path.name, checkpoint])
+    lines = [
+        *textwrap.wrap(text, WIDTH - 3),
+        '',
+        f'Train: {train}',
+        f'Test: {test}',
+    ]
+    inside = '\n'.join(lines).replace('\\', '\\\\').replace('"', '\\"')
+    # A name that is not UTF-8 cannot be written as it is.
+    return inside.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
 def _classes(plan: Plan) -> str:
@@ -290,7 +304,14 @@ def dataset(
     prefix = {'img': _below(aset.image_dir, root)}
     if aset.seg_dir is not None:
         prefix['seg'] = _below(aset.seg_dir, root)
-    folders = ', '.join(f'{key}={path!r}' for key, path in prefix.items())
+    folders = [f'{key}={path!r}' for key, path in prefix.items()]
+    data_prefix = [f'data_prefix=dict({", ".join(folders)}),']
+    if len(data_prefix[0]) + 8 > WIDTH:
+        data_prefix = [
+            'data_prefix=dict(',
+            *(f'    {folder},' for folder in folders),
+            '),',
+        ]
     ann_file = ''
     if aset.ann_file is not None:
         ann_file = os.path.relpath(aset.ann_file, root)
@@ -299,7 +320,7 @@ def dataset(
         'metainfo=metainfo,',
         'data_root=data_root,',
         f'ann_file={ann_file!r},',
-        f'data_prefix=dict({folders}),',
+        *data_prefix,
     ]
     image_end, map_end = aset.label_name
     if plan.kind == 'semantic' and image_end:
@@ -317,23 +338,9 @@ def dataset(
         lines.append('pipeline=test_pipeline,')
     return [
         '    dataset=dict(',
-        *_wrapped(lines),
+        *(f'        {line}' for line in lines),
         '    ),',
     ]
-
-
-def _wrapped(lines: Sequence[str]) -> list[str]:
-    """Indent the arguments of a dataset; break ``data_prefix`` if long."""
-    out = []
-    for line in lines:
-        if len(line) + 8 <= WIDTH or not line.startswith('data_prefix'):
-            out.append(f'        {line}')
-            continue
-        inner = line.removeprefix('data_prefix=dict(').removesuffix('),')
-        out.append('        data_prefix=dict(')
-        out += [f'            {part},' for part in inner.split(', ')]
-        out.append('        ),')
-    return out
 
 
 def _below(path: Path, root: Path) -> str:

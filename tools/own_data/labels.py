@@ -132,14 +132,28 @@ def semantic_labels(
 
 
 def listed_classes(folder: Path) -> tuple[list[str] | None, str]:
-    """Return the names in a list that lies in a folder, and where."""
+    """Return the names in a list that lies in a folder, and where.
+
+    Raises:
+        ValueError: If a list cannot be read.
+    """
     for path in sorted(folder.rglob('*')):
         if path.name == ROBOFLOW_LIST:
-            return _read_csv(path), f'from {path.name}'
-        if path.stem.lower() in LISTS and path.suffix in ('.txt', '.json'):
-            read = _read_json if path.suffix == '.json' else _read_lines
-            if (names := read(path)) is not None:
-                return names, f'from {path.name}'
+            read = _read_csv
+        elif path.stem.lower() in LISTS and path.suffix in READERS:
+            read = READERS[path.suffix]
+        else:
+            continue
+        try:
+            names = read(path)
+        except (IndexError, ValueError) as error:
+            raise ValueError(
+                f'The list of classes {path} cannot be read ({error}): save '
+                'it as UTF-8, with the names as they stand in such a file, '
+                'or give --classes.'
+            ) from error
+        if names is not None:
+            return names, f'from {path.name}'
     return None, ''
 
 
@@ -162,7 +176,11 @@ def _read_csv(path: Path) -> list[str]:
     """Read Roboflow's table of pixel values and classes."""
     with path.open(encoding='utf-8-sig', newline='') as file:
         rows = list(csv.reader(file, skipinitialspace=True))[1:]
-    return [row[1].strip() for row in sorted(rows, key=lambda r: int(r[0]))]
+    rows = sorted(filter(None, rows), key=lambda row: int(row[0]))
+    return [row[1].strip() for row in rows]
+
+
+READERS = {'.txt': _read_lines, '.json': _read_json}
 
 
 def _used_names(

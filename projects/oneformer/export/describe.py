@@ -6,8 +6,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
+from ..datasets.transforms.annotation_transform import reads_annotations
 from ..errors import InputError
-from ..inferencer import ANNOTATION_TRANSFORMS
 from ..models.oneformer import OneFormer
 from ..runtime.description import Description
 from ..tasks import TASKS
@@ -16,12 +16,7 @@ from ..text import task_sentence
 #: Height and width of a network input divide by it: the coarsest stride.
 STRIDE = 32
 # Steps of a test pipeline that the pixels do not depend on.
-_WITHOUT_PIXELS = (
-    *ANNOTATION_TRANSFORMS,
-    'LoadImageFromFile',
-    'LoadSemanticTruth',
-    'PackDetInputs',
-)
+_WITHOUT_PIXELS = ('LoadImageFromFile', 'PackDetInputs')
 
 
 def describe_model(
@@ -44,7 +39,8 @@ def describe_model(
     ids = metainfo.get('category_ids')
     fusion = model.panoptic_fusion_head
     pixels = _pixel_rules(config.model.data_preprocessor)
-    _check_size(size, pixels['size_divisor'])
+    resizing = _resize_rules(config.test_dataloader.dataset.pipeline)
+    _check_size(size, pixels['size_divisor'], resizing)
     return Description(
         classes=tuple(metainfo['classes']),
         thing_classes=tuple(metainfo['thing_classes']),
@@ -58,13 +54,25 @@ def describe_model(
         iou_thr=fusion.iou_thr,
         max_per_image=fusion.max_per_image,
         weights_digest=weights_digest(model),
-        **_resize_rules(config.test_dataloader.dataset.pipeline),
+        **resizing,
         **pixels,
     )
 
 
-def _check_size(size: tuple[int, int] | None, divisor: int) -> None:
-    if size is not None and any(side % divisor for side in size):
+def _check_size(
+    size: tuple[int, int] | None, divisor: int, resizing: dict[str, Any]
+) -> None:
+    if size is None:
+        return
+    if resizing['scale'] is not None and not resizing['keep_ratio']:
+        width, height = resizing['scale']
+        if size[0] < height or size[1] < width:
+            raise InputError(
+                f'Expected a height of {height} and a width of {width} or '
+                f'more, to which the test pipeline resizes all images, got '
+                f'{size[0]} and {size[1]}.'
+            )
+    if any(side % divisor for side in size):
         raise InputError(
             f'Expected a height and a width that are multiples of {divisor}, '
             f'got {size[0]} and {size[1]}: images are padded to such.'
@@ -78,7 +86,7 @@ def _resize_rules(pipeline: list[ConfigDict]) -> dict[str, Any]:
     )
     for step in pipeline:
         kind = step['type'].rpartition('.')[-1]
-        if kind in _WITHOUT_PIXELS:
+        if kind in _WITHOUT_PIXELS or reads_annotations(step):
             continue
         options = {k: v for k, v in step.items() if k not in ('type', 'scale')}
         keep_ratio = options.pop('keep_ratio', False)

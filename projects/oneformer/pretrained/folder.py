@@ -1,10 +1,5 @@
 """Model folders of this package: ``config.json``, weights and a card."""
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -12,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import FileError, InputError
+from ..file_writing import new_folder
 from .card import CARD_FILE, CardFacts, write_card
-from .settings import LIBRARY, Settings, read_object, write_settings
+from .settings import LIBRARY, Settings, read_object_file, write_settings
 
 CONFIG_FILE = 'config.json'
 WEIGHTS_FILE = 'model.safetensors'
+FILES = {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE}
 
 
 def save_folder(
@@ -38,8 +35,8 @@ def save_folder(
             are computed with as float32 all the same.
         facts (CardFacts, optional): What the card says of data, scores and
             licence.
-        overwrite (bool): Replace a model folder of this package. A folder
-            with anything else in it is never replaced.
+        overwrite (bool): Replace a model folder of this package. One with
+            anything else in it, such as notes or ``.git``, is never replaced.
         name (str, optional): Of the model in its card, by default that of the
             folder.
 
@@ -100,6 +97,12 @@ def _check_target(folder: Path, overwrite: bool) -> None:
             f'{folder} holds a model already: name a new folder, or replace '
             'the model with overwrite=True (--overwrite).'
         )
+    others = sorted({path.name for path in folder.iterdir()} - FILES)
+    if others:
+        raise FileError(
+            f'{folder} holds {", ".join(others[:3])} besides the model, which '
+            'would be lost: move it away, or name a new folder.'
+        )
 
 
 def is_model_folder(folder: Path) -> bool:
@@ -108,42 +111,7 @@ def is_model_folder(folder: Path) -> bool:
     if not config.is_file():
         return False
     try:
-        content = read_object(config.read_text(encoding='utf-8'), str(config))
-    except ValueError:
+        content = read_object_file(config)
+    except InputError:
         return False
     return content.get('library') == LIBRARY
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of ``folder`` at the end.
-
-    After an error nothing remains of it, and ``folder`` is as it was.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(
-        tempfile.mkdtemp(prefix=f'.{folder.name}.partial-', dir=folder.parent)
-    )
-    try:
-        yield partial
-        partial.chmod(0o777 & ~_umask())
-        if folder.is_dir():
-            old = partial.with_name(f'{partial.name}.old')
-            folder.rename(old)
-            try:
-                partial.rename(folder)
-            except BaseException:
-                old.rename(folder)
-                raise
-            shutil.rmtree(old)
-        else:
-            partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -8,7 +8,7 @@ from ..errors import FileError, InputError
 from ..optional import import_optional
 from ..weights.reader import FOLDER_FILES
 from .folder import CONFIG_FILE
-from .settings import LIBRARY, read_object
+from .settings import LIBRARY, read_object_file
 
 USER = 'Models of the Hub'
 
@@ -96,7 +96,7 @@ def upload_folder(
 
 
 def _check_kind(config: Path, repo_id: str) -> None:
-    content = read_object(config.read_text('utf-8'), f'{config} of {repo_id}')
+    content = read_object_file(config)
     if content.get('library') == LIBRARY:
         return
     if content.get('model_type') != 'oneformer':

@@ -8,8 +8,9 @@ for paths, addresses or the other doors of mmengine's configs.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmdet.models.detectors.base import BaseDetector
@@ -17,8 +18,8 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.registry import TRANSFORMS as MMDET_TRANSFORMS
 from mmengine.config import Config, ConfigDict
 
-from ..datasets.transforms.annotation_transform import AnnotationTransform
-from ..errors import InputError
+from ..datasets.transforms.annotation_transform import reads_annotations
+from ..errors import FileError, InputError
 from ..metainfo import check_classes
 from ..registry import TRANSFORMS
 from ..tasks import TASKS
@@ -51,8 +52,6 @@ REFUSED_KEYS = frozenset(
         'compile',
     }
 )
-# mmdet's steps that read annotations; ours have a common base class.
-ANNOTATION_STEPS = ('LoadPanopticAnnotations', 'LoadAnnotations')
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def settings_of(
         for step in ConfigDict(
             steps=config.test_dataloader.dataset.pipeline
         ).to_dict()['steps']
-        if not _reads_annotations(step)
+        if not reads_annotations(step)
     ]
     content = dict(
         library=LIBRARY,
@@ -134,14 +133,6 @@ def settings_of(
         test_pipeline=pipeline,
     )
     return read_settings(_as_json(content), 'The config')
-
-
-def _reads_annotations(step: Mapping) -> bool:
-    name = step['type'].rpartition('.')[-1]
-    found = MMDET_TRANSFORMS.module_dict.get(name)
-    return name in ANNOTATION_STEPS or (
-        isinstance(found, type) and issubclass(found, AnnotationTransform)
-    )
 
 
 def write_settings(settings: Settings) -> str:
@@ -225,6 +216,26 @@ def read_settings(text: str, name: str) -> Settings:
         category_ids=_category_ids(content, len(classes), name),
         trained_tasks=tasks,
     )
+
+
+def read_object_file(path: Path) -> dict:
+    """Return the object in a JSON file.
+
+    Raises:
+        FileError: If it cannot be read.
+        InputError: If it is no such JSON.
+    """
+    try:
+        text = path.read_text(encoding='utf-8')
+    except OSError as error:
+        raise FileError(
+            f'{path} cannot be read: {error.strerror}. Check its permissions.'
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f'{path} is not valid JSON: {error}. Download or write it again.'
+        ) from error
+    return read_object(text, str(path))
 
 
 def read_object(text: str, name: str) -> dict:
@@ -319,7 +330,11 @@ def _refused(place: str, value: object, expected: Sequence[str]) -> InputError:
 def _is_detector(name: object) -> bool:
     last = str(name).rpartition('.')[-1]
     found = MODELS.module_dict.get(last)
-    return last in own_types() and issubclass(found, BaseDetector)
+    return (
+        last in own_types()
+        and isinstance(found, type)
+        and issubclass(found, BaseDetector)
+    )
 
 
 def own_types() -> Iterator[str]:
@@ -368,8 +383,10 @@ def _category_ids(content: dict, number: int, name: str) -> tuple | None:
     if content.get('category_ids') is None:
         return None
     ids = _part(content, 'category_ids', list, name)
-    if len(set(map(str, ids))) != number or not all(
-        type(entry) is int for entry in ids
+    if (
+        not all(type(entry) is int for entry in ids)
+        or len(ids) != number
+        or len(set(ids)) != number
     ):
         raise InputError(
             f'{name}: expected {number} category_ids, different whole '

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from .published import published_settings
-from .settings import Settings, read_object
+from .settings import Settings, read_object_file
 
 STAGES = ['stage1', 'stage2', 'stage3', 'stage4']
 # What our modules have built in. A folder that says otherwise is refused.
@@ -55,7 +55,7 @@ def transformers_settings(folder: Path) -> Settings:
             build. The message says what is expected.
     """
     path = folder / 'config.json'
-    values = read_object(path.read_text(encoding='utf-8'), str(path))
+    values = read_object_file(path)
     if values.get('model_type') != 'oneformer':
         raise InputError(
             f'{path} is of a model of type {values.get("model_type")!r}, '
@@ -196,7 +196,7 @@ def _processor(folder: Path) -> dict:
             f'{folder} has no preprocessor_config.json, which gives image '
             'size, normalisation and things: download the whole folder.'
         )
-    return dict(read_object(path.read_text('utf-8'), str(path)), path=path)
+    return dict(read_object_file(path), path=path)
 
 
 def _test_pipeline(processor: dict) -> list[dict]:
@@ -282,7 +282,7 @@ def _labels_of_things(folder: Path, processor: dict) -> list | None:
         return None
     if not (folder / file).is_file():
         return None
-    info = read_object((folder / file).read_text('utf-8'), str(folder / file))
+    info = read_object_file(folder / file)
     try:
         return [int(i) for i, entry in info.items() if entry['isthing']]
     except (TypeError, KeyError, ValueError) as error:

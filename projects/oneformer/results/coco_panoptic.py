@@ -7,6 +7,13 @@ from ..segment_ids import decode_ids, encode_ids
 from .segment import segments_of_map
 from .task_results import TaskResults
 
+# What entries of the JSON need to become a result.
+KEYS = dict(
+    images=('id', 'file_name'),
+    annotations=('image_id', 'file_name', 'segments_info'),
+    categories=('id', 'name', 'isthing'),
+)
+
 
 def to_coco_panoptic(
     result: TaskResults, image_id: int, file_name: str | None
@@ -68,10 +75,27 @@ def coco_categories(result: TaskResults) -> list[dict]:
     ]
 
 
+def _check_keys(content: dict) -> None:
+    for part, keys in KEYS.items():
+        entries = content.get(part)
+        if not isinstance(entries, list):
+            raise ValueError(
+                f'Expected a list of {part} in the JSON, as in COCO panoptic, '
+                f'got {type(entries).__name__}.'
+            )
+        for entry in entries:
+            if lacking := [key for key in keys if key not in entry]:
+                raise ValueError(
+                    f'An entry of {part} lacks {", ".join(lacking)}: expected '
+                    "COCO's panoptic format; that of instances is another."
+                )
+
+
 def from_coco_panoptic(
     content: dict, png: np.ndarray, image_id: int | None
 ) -> dict:
     """Return the fields of a result; see the method of the same name."""
+    _check_keys(content)
     found = [
         annotation
         for annotation in content['annotations']
@@ -87,6 +111,12 @@ def from_coco_panoptic(
     labels = {own['id']: label for label, own in enumerate(categories)}
     classes = tuple(own['name'] for own in categories)
     things = tuple(own['name'] for own in categories if own['isthing'])
+    used = {info['category_id'] for info in found[0]['segments_info']}
+    if unknown := sorted(used - labels.keys()):
+        raise ValueError(
+            f'The segments have category_id {unknown[:10]}, which categories '
+            'of the JSON lack: add them there.'
+        )
     known = {
         info['id']: (labels[info['category_id']], info.get('score'))
         for info in found[0]['segments_info']
@@ -98,15 +128,15 @@ def from_coco_panoptic(
             f'the file {found[0]["file_name"]!r}, which it names.'
         )
     names = {own['id']: own['file_name'] for own in content['images']}
+    colors = tuple(tuple(own['color']) for own in categories if 'color' in own)
     height, width = ids.shape
     return dict(
         height=height,
         width=width,
         classes=classes,
         thing_classes=things,
-        palette=tuple(
-            tuple(own['color']) for own in categories if 'color' in own
-        ),
+        # Of some classes alone, they would go to others.
+        palette=colors if len(colors) == len(categories) else (),
         category_ids=tuple(labels),
         image_name=names.get(found[0]['image_id']),
         panoptic=ids,

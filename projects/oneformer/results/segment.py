@@ -94,7 +94,8 @@ class Segment:
                 corners. 0 keeps every pixel.
 
         Returns:
-            list[np.ndarray]: x and y of the corners, int (N, 2), N >= 3.
+            list[np.ndarray]: x and y of the corners, int (N, 2), N >= 3. A
+            part that is so thin that nothing would remain keeps its border.
         """
         left, top, width, height = self.bbox
         crop = self.mask[top : top + height, left : left + width]
@@ -107,9 +108,10 @@ class Segment:
         polygons = []
         for contour in contours:
             corners = (contour + 1) // 2 + np.array([left, top], np.int32)
-            polygon = cv2.approxPolyDP(corners, tolerance, closed=True)[:, 0]
-            if len(polygon) > 2:
-                polygons.append(polygon)
+            polygon = cv2.approxPolyDP(corners, tolerance, closed=True)
+            if len(polygon) < 3:
+                polygon = corners
+            polygons.append(polygon[:, 0])
         return polygons
 
     def to_dict(self) -> dict:

@@ -147,8 +147,8 @@ class SegmentationResult(TaskResults):
                 several.
 
         Raises:
-            ValueError: If the image is not in the JSON, or the PNG has an id
-                that the JSON lacks.
+            ValueError: If the JSON is of another format, the image is not in
+                it, or the PNG has an id that it lacks.
         """
         return cls(**coco_panoptic.from_coco_panoptic(content, png, image_id))
 

@@ -78,9 +78,10 @@ class TaskResults:
                     f'{array.shape[:2]}.'
                 )
         ids = self.category_ids
-        if ids is not None and len(set(ids)) != len(self.classes):
+        number = len(self.classes)
+        if ids is not None and (len(ids) != number or len(set(ids)) != number):
             raise ValueError(
-                f'Expected {len(self.classes)} category_ids, one for each '
+                f'Expected {number} category_ids, one for each '
                 f'class and all different, got {list(ids)}.'
             )
 

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..errors import InputError
 from ..tasks import TASKS
@@ -116,15 +117,42 @@ def read_description(
             'the version of this project that exported it.'
         )
     try:
+        part = metadata['part']
         values = {
-            field.name: _as_tuples(json.loads(metadata[field.name]))
-            for field in fields(Description)
+            name: _read_value(metadata[name], kind)
+            for name, kind in get_type_hints(Description).items()
         }
-        return metadata['part'], Description(**values)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise InputError(
             f'{path} has damaged metadata ({error!r}): export the model again.'
         ) from error
+    return part, Description(**values)
+
+
+def _read_value(text: str, kind: Any) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: If it is not of the kind that a field has.
+    """
+    value = _as_tuples(json.loads(text))
+    if not _is_of(value, kind):
+        raise ValueError(f'expected {kind}, got {text[:80]}')
+    return value
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value is of the kind that the type hint of a field says."""
+    if isinstance(kind, UnionType):
+        return any(_is_of(value, each) for each in get_args(kind))
+    if get_origin(kind) is not tuple:
+        return type(value) in ((int, float) if kind is float else (kind,))
+    if not isinstance(value, tuple):
+        return False
+    kinds = get_args(kind)
+    if kinds[-1] is ...:
+        kinds = kinds[:1] * len(value)
+    return len(kinds) == len(value) and all(map(_is_of, value, kinds))
 
 
 def _as_tuples(value: Any) -> Any:

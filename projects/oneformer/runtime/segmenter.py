@@ -110,7 +110,6 @@ class OnnxSegmenter:
         asked = read_tasks(
             self.description.default_tasks if tasks is None else tasks
         )
-        asked = tuple(dict.fromkeys(asked))
         self._warn_if_untrained(asked)
         pixels = read_pixels(image)  # (H, W, 3), BGR
         given = prepare(pixels, self.description)

@@ -91,5 +91,6 @@ class Archive:
 
     def close(self) -> None:
         """Complete the file."""
-        self._file.writestr('segments.jsonl', '\n'.join(self._lines) + '\n')
+        lines = ''.join(f'{line}\n' for line in self._lines)
+        self._file.writestr('segments.jsonl', lines)
         self._file.close()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..images import ImageTooLargeError, decode_image
+from ..images import ImageNotFoundError, ImageTooLargeError, decode_image
 from .scaling import fit, resize_image
 
 
@@ -17,7 +17,7 @@ class Limits:
 
     Attributes:
         max_bytes (int): Of an uploaded file.
-        max_pixels (int): Of an image, checked before it is decoded.
+        max_pixels (int): Of an image or a frame, checked before it is decoded.
         max_side (int): A larger image is reduced to this longer side before
             it is segmented; files for download have the size of the upload.
         max_images (int): Images of a folder.
@@ -54,10 +54,15 @@ def read_upload(path: str | PathLike, limits: Limits) -> Upload:
     """Read an uploaded image.
 
     Raises:
-        ImageError: If it is too large or cannot be read. The message has the
-            name of the file, but not the folder in which the server put it.
+        ImageError: If it is gone, too large, or cannot be read. The message
+            has the name of the file, but not the folder in which the server
+            put it.
     """
     name = os.path.basename(path)
+    if not os.path.isfile(path):  # the page removes files after a while
+        raise ImageNotFoundError(
+            f'Image {name} is no longer on the server: choose it again.'
+        )
     size = os.path.getsize(path)
     if size > limits.max_bytes:
         raise ImageTooLargeError(

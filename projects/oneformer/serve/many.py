@@ -121,7 +121,7 @@ def segment_video(
     writer = VideoWriter(video, frame_rate(Path(path)))
     number = 0
     try:
-        for number, (name, frame) in enumerate(_frames(path), 1):
+        for number, (name, frame) in enumerate(_frames(path, limits), 1):
             if number > limits.max_frames:
                 number -= 1
                 yield Progress(
@@ -161,12 +161,12 @@ def split_videos(paths: Iterable[str]) -> tuple[list[str], list[str]]:
     return images, videos
 
 
-def _frames(path: str) -> Iterator[tuple[str, np.ndarray]]:
+def _frames(path: str, limits: Limits) -> Iterator[tuple[str, np.ndarray]]:
     try:
-        yield from read_frames(path)
+        yield from read_frames(path, limits.max_pixels)
     except ImageError as error:
         name = os.path.basename(path)
-        raise ImageError(str(error).replace(path, name)) from error
+        raise type(error)(str(error).replace(path, name)) from error
 
 
 def _draw(result, task: str, opacity: float) -> np.ndarray:

@@ -274,12 +274,16 @@ class Page:
         if image is None:
             raise gr.Error('image is missing.', print_exception=False)
         name = model or next(iter(self.models))
-        unknown = [task for task in tasks or () if task not in TASKS]
-        if name not in self.models or unknown:
+        asked = tasks or []
+        if (
+            name not in self.models
+            or not isinstance(asked, list)
+            or any(task not in TASKS for task in asked)
+        ):
             raise gr.Error(
-                f'Expected a model of {", ".join(self.models)} and tasks of '
-                f'{", ".join(TASKS)}, got {escape(name)} and '
-                f'{escape(", ".join(map(str, tasks or ["none"])))}.',
+                f'Expected a model of {", ".join(self.models)} and a list of '
+                f'tasks of {", ".join(TASKS)}, got {escape(name)} and '
+                f'{escape(str(tasks)[:100], quote=False)}.',
                 print_exception=False,
             )
         if not isinstance(score_thr, int | float) or not 0 <= score_thr <= 1:
@@ -288,7 +292,7 @@ class Page:
             )
         with errors_for_visitors():
             upload = read_upload(image, self.limits)
-            result = self.models[name].segment(upload, tasks)
+            result = self.models[name].segment(upload, asked)
         return to_record(in_full_size(result, upload, score_thr))
 
     def api_models(self) -> list[dict[str, Any]]:

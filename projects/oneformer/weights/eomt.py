@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .key_table import Row, convert, convert_back, with_prefix
 from .vit import (
     DINOV3_BLOCK,
     PLAIN,
     VIT,
     blocks,
+    dinov3,
     divide,
     separate_biases,
     unite,
@@ -103,14 +105,7 @@ _AUTHORS_HEAD = with_prefix(
         Row('attn_mask_probs', 'mask_probs'),
     ],
 )
-_DINOV3_OF_AUTHORS = [
-    Row('patch_embed.cls_token', f'{VIT}cls_token'),
-    Row('patch_embed.register_tokens', f'{VIT}registers'),
-    Row('patch_embed.mask_token', None),
-    Row('patch_embed.patch_embeddings.*', f'{VIT}patch_embed.*'),
-    *blocks('blocks', DINOV3_BLOCK),
-    Row('norm.*', f'{VIT}norm.*'),
-]
+_DINOV3_OF_AUTHORS = dinov3('patch_embed', 'blocks')
 _DINOV3_MARK = 'network.encoder.backbone.patch_embed.register_tokens'
 
 
@@ -127,7 +122,7 @@ def from_transformers_eomt(
         ``EoMTHead``.
 
     Raises:
-        ValueError: If there are entries of another model, or missing ones.
+        InputError: If there are entries of another model, or missing ones.
     """
     return _place(convert(state_dict, _transformers_table(state_dict)))
 
@@ -147,7 +142,7 @@ def to_transformers_eomt(
         dict[str, Tensor]: Entries under the names of transformers.
 
     Raises:
-        ValueError: If that layout has no place for an entry, as the task
+        InputError: If that layout has no place for an entry, as the task
             token.
     """
     table = TRANSFORMERS
@@ -172,12 +167,12 @@ def from_authors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         dict[str, Tensor]: As of :func:`from_transformers_eomt`.
 
     Raises:
-        ValueError: If there are entries of another model, or missing ones,
+        InputError: If there are entries of another model, or missing ones,
             or the file holds differences to the weights of DINOv3.
     """
     converted = _convert_authors(state_dict)
     if _DINOV3_MARK in state_dict and holds_differences(converted):
-        raise ValueError(
+        raise InputError(
             'the file holds differences to the weights of DINOv3 instead of '
             'weights: add them to those with '
             'tools/model_converters/add_dinov3.py'
@@ -214,14 +209,14 @@ def add_differences(
         dict[str, Tensor]: As of :func:`from_transformers_eomt`.
 
     Raises:
-        ValueError: If the ViT is another one.
+        InputError: If the ViT is another one.
     """
     entries = _convert_authors(state_dict)
     for name, value in entries.items():
         if not name.startswith(VIT):
             continue
         if name not in base or base[name].shape != value.shape:
-            raise ValueError(
+            raise InputError(
                 f'the weights of DINOv3 do not fit: {name} is '
                 f'{tuple(value.shape)} in the file of EoMT, and '
                 + (
@@ -258,7 +253,7 @@ def _transformers_table(names: Mapping[str, Tensor]) -> list[Row]:
 def _place(entries: dict[str, Tensor]) -> dict[str, Tensor]:
     """Divide the blocks between backbone and head."""
     if MASK_PROBS not in entries:
-        raise ValueError(
+        raise InputError(
             'attn_mask_probs is missing, whose length is the number of '
             'blocks that the queries join. Is the file complete?'
         )

@@ -1,8 +1,6 @@
 """Write a folder that ``transformers`` loads, network and processor."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from inspect import signature
 from os import PathLike
@@ -12,6 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
+from ..errors import InputError
+from ..file_writing import new_folder
 from ..text.tokenizer import CLIPTokenizer, written_vocabulary
 from . import eomt_folder
 from .eomt import to_transformers_eomt
@@ -40,7 +40,7 @@ def save_huggingface_folder(
 
     Raises:
         FileExistsError: If the folder exists.
-        ValueError: If transformers has no such model.
+        InputError: If transformers has no such model.
     """
     from safetensors.torch import save_file
 
@@ -64,9 +64,7 @@ def save_huggingface_folder(
             **tokenizer_files(),
         }
     weights = {name: tensor.contiguous() for name, tensor in weights.items()}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix='.partial-', dir=folder.parent))
-    try:
+    with new_folder(folder) as partial:
         save_file(
             weights, partial / 'model.safetensors', metadata=dict(format='pt')
         )
@@ -77,11 +75,6 @@ def save_huggingface_folder(
                 else json.dumps(content, indent=2)
             )
             (partial / name).write_text(text + '\n', encoding='utf-8')
-        partial.chmod(0o755)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def model_settings(config: Config) -> dict:
@@ -135,11 +128,11 @@ def backbone_settings(backbone: ConfigDict) -> dict:
     """Return what ``SwinConfig`` or ``DinatConfig`` reads.
 
     Raises:
-        ValueError: If it is another backbone.
+        InputError: If it is another backbone.
     """
     kind = backbone.type.rpartition('.')[-1]
     if kind not in ('SwinTransformer', 'DiNAT'):
-        raise ValueError(
+        raise InputError(
             f'The OneFormer of transformers has no backbone {kind}, only '
             'SwinTransformer and DiNAT.'
         )
@@ -200,13 +193,13 @@ def processor_size(config: Config) -> dict[str, int]:
     side only square images come out smaller, by that pixel.
 
     Raises:
-        ValueError: If the test pipeline has no ``Resize`` to a size.
+        InputError: If the test pipeline has no ``Resize`` to a size.
     """
     for step in config.test_dataloader.dataset.pipeline:
         if step.type.rpartition('.')[-1] == 'Resize' and step.get('scale'):
             break
     else:
-        raise ValueError(
+        raise InputError(
             'Expected a Resize with a scale in the test pipeline of the '
             'config, which says what size images are resized to.'
         )

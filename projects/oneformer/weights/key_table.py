@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import InputError
+
 _MAX_NAMES = 20  # in an error message
 
 
@@ -71,7 +73,7 @@ def convert(
         dict[str, Tensor]: Entries under our names.
 
     Raises:
-        ValueError: If no row matches a name, or a part to be joined is not
+        InputError: If no row matches a name, or a part to be joined is not
             there. The message lists the names.
     """
     patterns = [(row.pattern(row.source), row) for row in table]
@@ -87,7 +89,7 @@ def convert(
             rows[target] = row
             found.setdefault(target, {})[wildcards.get('part')] = tensor
     if unknown:
-        raise ValueError(
+        raise InputError(
             f'{len(unknown)} of {len(state_dict)} entries are not known: '
             f'{listed(unknown)}. Are these the weights of another model?'
         )
@@ -98,7 +100,7 @@ def convert(
         if part not in tensors
     ]
     if incomplete:
-        raise ValueError(
+        raise InputError(
             f'{len(incomplete)} parts are missing: {listed(incomplete)}. Is '
             'the file complete?'
         )
@@ -122,7 +124,7 @@ def convert_back(
         makes of them are the entries given.
 
     Raises:
-        ValueError: If the source has no place for an entry. The message lists
+        InputError: If the source has no place for an entry. The message lists
             the names.
     """
     patterns = [
@@ -146,7 +148,7 @@ def convert_back(
         else:
             converted[_fill(row.source, wildcards)] = tensor
     if unknown:
-        raise ValueError(
+        raise InputError(
             f'{len(unknown)} of {len(state_dict)} entries have no place in '
             f'that layout: {listed(unknown)}. It holds a OneFormer with the '
             'backbones of the paper only.'

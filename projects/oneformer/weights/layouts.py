@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from ..errors import InputError
 from .eomt import MASK_PROBS, from_authors, from_transformers_eomt
 from .huggingface import from_huggingface
 from .reference import from_reference
@@ -55,13 +56,13 @@ def to_native(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         dict[str, Tensor]: Entries under our names.
 
     Raises:
-        ValueError: If these are not the weights of a OneFormer, or not all
+        InputError: If these are not the weights of a OneFormer, or not all
             of them belong to one.
     """
     layout = layout_of(state_dict)
     if layout is None:
         some = ', '.join(map(repr, list(state_dict)[:3]))
-        raise ValueError(
+        raise InputError(
             'These are not the weights of a OneFormer: expected the layout '
             'of this package, of the reference or of transformers, got '
             f'{len(state_dict)} entries such as {some}.'

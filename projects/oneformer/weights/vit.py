@@ -105,19 +105,28 @@ DINOV3_BLOCK = [
     Row('mlp.down_proj.*', 'ffn.fc2.*'),
 ]
 
-# Of DINOv3ViTModel of transformers.
-DINOV3 = [
-    Row('embeddings.cls_token', f'{VIT}cls_token'),
-    Row('embeddings.register_tokens', f'{VIT}registers'),
-    Row('embeddings.mask_token', None),
-    Row('embeddings.patch_embeddings.*', f'{VIT}patch_embed.*'),
-    *blocks('layer', DINOV3_BLOCK),
-    Row('norm.*', f'{VIT}norm.*'),
-]
+
+def dinov3(embeddings: str, layers: str) -> list[Row]:
+    """Return the table of a DINOv3.
+
+    Args:
+        embeddings (str): Name of the module before the blocks.
+        layers (str): Name of the blocks.
+    """
+    return [
+        Row(f'{embeddings}.cls_token', f'{VIT}cls_token'),
+        Row(f'{embeddings}.register_tokens', f'{VIT}registers'),
+        Row(f'{embeddings}.mask_token', None),
+        Row(f'{embeddings}.patch_embeddings.*', f'{VIT}patch_embed.*'),
+        *blocks(layers, DINOV3_BLOCK),
+        Row('norm.*', f'{VIT}norm.*'),
+    ]
+
 
 # A name that only this layout has, and its table.
 TABLES = (
-    ('layer.0.attention.q_proj.weight', DINOV3),
+    # Of DINOv3ViTModel of transformers.
+    ('layer.0.attention.q_proj.weight', dinov3('embeddings', 'layer')),
     ('encoder.layer.0.attention.attention.query.weight', DINOV2),
     ('blocks.0.attn.qkv.weight', PLAIN),
 )

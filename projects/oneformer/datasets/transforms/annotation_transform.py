@@ -1,8 +1,10 @@
 """What the transforms of annotations do where there is no annotation."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
 from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
 
 # mmengine's datasets number every sample, and those of mmdet and ours add an
 # annotation; mmdet's inferencers give the image and nothing of these.
@@ -14,6 +16,8 @@ DATASET_KEYS = (
     'instances',
     'seg_map_path',
 )
+# mmdet's steps that read annotations.
+MMDET_STEPS = ('LoadPanopticAnnotations', 'LoadAnnotations')
 
 
 class AnnotationTransform(BaseTransform):
@@ -35,6 +39,19 @@ class AnnotationTransform(BaseTransform):
     @abstractmethod
     def transform_annotation(self, results: dict) -> dict:
         """Transform the annotation of a sample of a dataset."""
+
+
+def reads_annotations(step: Mapping) -> bool:
+    """Whether a step of a pipeline is for annotations alone.
+
+    Args:
+        step (Mapping): Its config.
+    """
+    name = step['type'].rpartition('.')[-1]
+    found = TRANSFORMS.module_dict.get(name)
+    return name in MMDET_STEPS or (
+        isinstance(found, type) and issubclass(found, AnnotationTransform)
+    )
 
 
 def is_bare_image(results: dict) -> bool:
