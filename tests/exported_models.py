@@ -76,6 +76,11 @@ def small_config(backbone: str = 'swin', **test_cfg) -> Config:
     head.pixel_decoder.encoder.num_layers = 1
     head.query_init.transformer.num_layers = 1
     head.transformer_decoder.num_layers = 3  # one for each level
+    return with_pipeline(model)
+
+
+def with_pipeline(model: ConfigDict) -> Config:
+    """Return the config of a model and its test pipeline."""
     pipeline = [
         dict(type='LoadImageFromFile', _scope_='projects.oneformer'),
         dict(type='Resize', scale=(96, 64), keep_ratio=True, backend='pillow'),

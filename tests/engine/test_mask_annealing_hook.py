@@ -40,9 +40,9 @@ def test_probabilities_fall_from_one_to_zero_in_turn():
     model = build_model(tiny_eomt())
     hook = MaskAnnealingHook(start=[0.1, 0.5], end=[0.3, 1.0])
     hook.before_train(runner_of(model))
-    found = {}
-    for iteration in (0, 9, 10, 20, 29, 30, 50, 75, 99):
-        hook.before_train_iter(runner_of(model, iteration), 0)
+    found = {0: model.panoptic_head.mask_probs.tolist()}
+    for iteration in (9, 10, 20, 29, 30, 50, 75, 99, 100):
+        hook.after_train_iter(runner_of(model, iteration - 1), 0)
         found[iteration] = model.panoptic_head.mask_probs.tolist()
     # (1 - progress) ** 0.9 of halves, of 19/20 and of 49/50.
     expected = {
@@ -55,11 +55,19 @@ def test_probabilities_fall_from_one_to_zero_in_turn():
         50: (0, 1),
         75: (0, 0.535886731),
         99: (0, 0.029575152),
+        100: (0, 0),
     }
     for iteration, probs in expected.items():
         assert found[iteration] == pytest.approx(probs, abs=1e-6), iteration
-    hook.after_train(runner_of(model, 100))
-    assert model.panoptic_head.mask_probs.tolist() == [0, 0]
+
+
+def test_a_training_that_goes_on_starts_with_its_own_probabilities():
+    model = build_model(tiny_eomt())
+    hook = MaskAnnealingHook(start=[0.1, 0.5], end=[0.3, 1.0])
+    hook.before_train(runner_of(model, 75))
+    assert model.panoptic_head.mask_probs.tolist() == pytest.approx(
+        [0, 0.535886731]
+    )
 
 
 def test_what_does_not_fit_is_refused():

@@ -31,6 +31,8 @@ SHIPPED = (
     'oneformer_effnet-lite0_camvid',
     'oneformer_pvtv2-b2_coco',
     'oneformer_vit-b_coco',
+    'oneformer_eomt-s_cityscapes',
+    'eomt-l_coco-1280',
 )
 
 

@@ -21,6 +21,7 @@ from projects.oneformer.weights.huggingface_folder import (
 from projects.oneformer.weights.pretrained_vit import load_vit
 from projects.oneformer.weights.reader import load_weights
 from projects.oneformer.weights.resampling import (
+    resample_by_products,
     resample_patches,
     resample_positions,
 )
@@ -259,6 +260,19 @@ def test_positions_and_patches_are_resampled_as_timm_does():
         # A pseudo-inverse in another precision.
         atol=1e-4,
         rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize('size', [(7, 7), (3, 11), (20, 5), (1, 1)])
+def test_positions_of_exported_files_are_resampled_as_by_pytorch(size):
+    torch.manual_seed(0)
+    positions = torch.randn(1, 49, 8)
+    torch.testing.assert_close(
+        resample_by_products(positions, size),
+        resample_positions(positions, size),
+        # Sums of other products, of values up to 4.
+        atol=5e-6,
+        rtol=0,
     )
 
 

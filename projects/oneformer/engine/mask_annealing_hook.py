@@ -59,10 +59,11 @@ class MaskAnnealingHook(Hook):
         self.power = power
 
     def before_train(self, runner: Runner) -> None:
-        """Check that the model has joint blocks, as many as phases.
+        """Set the first probabilities.
 
         Raises:
-            InputError: If not.
+            InputError: If the model has no joint blocks, or not as many as
+                there are phases.
         """
         head = head_of(runner)
         if not hasattr(head, 'set_mask_probs'):
@@ -79,17 +80,22 @@ class MaskAnnealingHook(Hook):
                 'each.'
             )
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: object = None
-    ) -> None:
-        """Set the probabilities of this iteration."""
-        head_of(runner).set_mask_probs(
-            self.probs(runner.iter / runner.max_iters)
-        )
+        head.set_mask_probs(self.probs(runner.iter / runner.max_iters))
 
-    def after_train(self, runner: Runner) -> None:
-        """Set those of the end."""
-        head_of(runner).set_mask_probs(self.probs(1.0))
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: object = None,
+    ) -> None:
+        """Set the probabilities of the next iteration.
+
+        Now, so that the last checkpoint has those of the end.
+        """
+        head_of(runner).set_mask_probs(
+            self.probs((runner.iter + 1) / runner.max_iters)
+        )
 
     def probs(self, time: float) -> list[float]:
         """Return the probability of each block.

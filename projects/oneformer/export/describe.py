@@ -13,8 +13,6 @@ from ..runtime.description import Description
 from ..tasks import TASKS
 from ..text import task_sentence
 
-#: Height and width of a network input divide by it: the coarsest stride.
-STRIDE = 32
 # Steps of a test pipeline that the pixels do not depend on.
 _WITHOUT_PIXELS = ('LoadImageFromFile', 'PackDetInputs')
 
@@ -38,7 +36,9 @@ def describe_model(
     metainfo = config.model.metainfo
     ids = metainfo.get('category_ids')
     fusion = model.panoptic_fusion_head
-    pixels = _pixel_rules(config.model.data_preprocessor)
+    pixels = _pixel_rules(
+        config.model.data_preprocessor, model.panoptic_head.stride
+    )
     resizing = _resize_rules(config.test_dataloader.dataset.pipeline)
     _check_size(size, pixels['size_divisor'], resizing)
     return Description(
@@ -113,12 +113,12 @@ def _resize_rules(pipeline: list[ConfigDict]) -> dict[str, Any]:
     return rules
 
 
-def _pixel_rules(preprocessor: ConfigDict) -> dict[str, Any]:
+def _pixel_rules(preprocessor: ConfigDict, stride: int) -> dict[str, Any]:
     """Return how pixels are normalised and padded."""
     divisor = preprocessor.get('pad_size_divisor', 1)
-    if divisor % STRIDE or preprocessor.get('pad_value', 0):
+    if divisor % stride or preprocessor.get('pad_value', 0):
         raise InputError(
-            f'Expected pad_size_divisor to be a multiple of {STRIDE} and '
+            f'Expected pad_size_divisor to be a multiple of {stride} and '
             'pad_value to be 0, got '
             f'{divisor} and {preprocessor.get("pad_value", 0)}: set them in '
             'model.data_preprocessor.'

@@ -1,40 +1,37 @@
 """The parts of a model as modules with tensors in and out."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from ..models.backbones.dinat import DiNAT, NeighborhoodAttention
+from ..models.backbones.plain_vit import PlainViT
 from ..models.layers.deformable_attention import DeformableAttention
 from ..models.layers.same_padding import use_fixed_padding
 from ..models.layers.shifted_windows import use_traceable_windows
 from ..models.oneformer import OneFormer
-from ..models.query_head import mask_logits
+from ..weights.resampling import resample_by_products
 
 
 class ImageEncoder(nn.Module):
-    """Backbone and pixel decoder, which no task has a part in."""
+    """What no task has a part in: backbone, and pixel decoder if any."""
 
     def __init__(self, model: OneFormer) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Encode an image.
 
         Args:
             image (Tensor): Normalised and padded, (1, 3, H, W).
 
         Returns:
-            tuple[Tensor, ...]: Mask features (1, C, H/4, W/4), then the
-            memories at strides 32, 16 and 8.
+            dict[str, Tensor]: See :meth:`QueryHead.shared_tensors`.
         """
         feats = self.model.extract_feat(image)
-        mask_features, memories = self.model.panoptic_head.pixel_decoder(
-            list(feats)
-        )
-        return mask_features, *memories
+        return self.model.panoptic_head.shared_tensors(feats)
 
 
 class TaskDecoder(nn.Module):
@@ -45,27 +42,20 @@ class TaskDecoder(nn.Module):
         self.head = model.panoptic_head
 
     def forward(
-        self, tasks: Tensor, mask_features: Tensor, memories: Sequence[Tensor]
+        self, tasks: Tensor, features: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Decode an image for several tasks.
 
         Args:
             tasks (Tensor): Indices in ``TASKS``, int64 (T,).
-            mask_features (Tensor): (1, C, H/4, W/4).
-            memories (Sequence[Tensor]): At strides 32, 16 and 8.
+            features (Mapping[str, Tensor]): From the image encoder.
 
         Returns:
             tuple[Tensor, Tensor]: Class logits (T, Q, K + 1) and mask logits
             (T, Q, H/4, W/4), those after the last layer.
         """
-        head = self.head
-        output = head.decode_ids(
-            head.features_of_maps(mask_features, memories),
-            head.task_token.token_ids[tasks],
-        )
-        return output.cls_scores[-1], mask_logits(
-            output.mask_embeds[-1], mask_features
-        )
+        pixels = self.head.from_tensors(features)
+        return self.head.decode_indices(pixels, tasks).last()
 
 
 class WholeModel(nn.Module):
@@ -81,8 +71,7 @@ class WholeModel(nn.Module):
 
         Arguments and result are those of the two parts.
         """
-        mask_features, *memories = self.encoder(image)
-        return self.decoder(tasks, mask_features, memories)
+        return self.decoder(tasks, self.encoder(image))
 
 
 def traceable(model: OneFormer) -> OneFormer:
@@ -100,6 +89,8 @@ def traceable(model: OneFormer) -> OneFormer:
             module.backend = 'grid_sample'
         if isinstance(module, NeighborhoodAttention):
             module.backend = 'pytorch'
+        if isinstance(module, PlainViT):
+            module.resample = resample_by_products
     return model
 
 

@@ -22,10 +22,9 @@ from ..errors import InputError, UserError
 from ..models.oneformer import OneFormer
 from ..optional import import_optional
 from ..runtime.description import DECODER, ENCODER, MODEL
-from ..runtime.segmenter import feature_names
 from ..runtime.sessions import BACKENDS, open_session
 from ..tasks import TASKS
-from .describe import STRIDE, describe_model
+from .describe import describe_model
 from .graphs import (
     ImageEncoder,
     TaskDecoder,
@@ -40,12 +39,12 @@ OPSET = 20
 #: value. Rounding gives about 1e-5; where a mask logit is that close to 0,
 #: masked attention may see one pixel more or less.
 TOLERANCE = 1e-3
-# Height and width that files of free sizes are traced with. Where a map fits
-# one window of Swin, or fills its windows, a tracer takes that for granted:
-# 17 and 23, at stride 32, do neither for windows up to 16.
-TRACED_SIZE = (544, 736)
-# Heights and widths that files of free sizes are checked with.
-CHECKED_SIZES = ((192, 320), (256, 224))
+# Height and width that files of free sizes are traced with, in multiples of
+# the stride. Where a map fits one window of Swin, or fills its windows, a
+# tracer takes that for granted: these do neither for windows up to 16.
+TRACED_SIZE = (17, 23)
+# Heights and widths that files of free sizes are checked with, likewise.
+CHECKED_SIZES = ((6, 10), (8, 7))
 # Loggers of what PyTorch does while it exports. The last one takes longer than
 # the export where a handler listens.
 NOISY = (
@@ -170,11 +169,12 @@ def _graphs(
     model: OneFormer, single_file: bool, size: tuple[int, int] | None
 ) -> dict[str, _Graph]:
     """Return what goes into each file."""
-    height, width = size or TRACED_SIZE
+    stride = model.panoptic_head.stride
+    height, width = size or scaled(TRACED_SIZE, stride)
     image, tasks = torch.zeros(1, 3, height, width), torch.arange(len(TASKS))
     free = None if size else (Dim('height', min=1), Dim('width', min=1))
     count = {0: Dim('count', min=1)}
-    image_sizes = _multiples(free, STRIDE)
+    image_sizes = _multiples(free, stride)
     if single_file:
         return {
             MODEL: _Graph(
@@ -184,33 +184,37 @@ def _graphs(
                 OUTPUTS,
             )
         }
-    head = model.panoptic_head
-    strides = [4] + [STRIDE >> level for level in range(head.num_levels)]
-    channels = head.query_embed.embedding_dim
-    mask_features, *memories = (
-        torch.zeros(1, channels, height // stride, width // stride)
-        for stride in strides
-    )
-    sizes = [_multiples(free, STRIDE // stride) for stride in strides]
-    names = feature_names(len(strides))
+    with torch.no_grad():
+        features = ImageEncoder(model)(image)
+    sizes = {
+        name: _multiples(free, stride * feature.shape[2] // height)
+        if feature.dim() == 4
+        else None
+        for name, feature in features.items()
+    }
     return {
         ENCODER: _Graph(
             ImageEncoder(model),
             dict(image=image),
             dict(image=image_sizes),
-            names,
+            list(features),
         ),
         DECODER: _Graph(
             TaskDecoder(model),
-            dict(tasks=tasks, mask_features=mask_features, memories=memories),
-            dict(tasks=count, mask_features=sizes[0], memories=sizes[1:]),
+            dict(tasks=tasks, features=features),
+            dict(tasks=count, features=sizes),
             OUTPUTS,
         ),
     }
 
 
+def scaled(size: tuple[int, int], factor: int) -> tuple[int, int]:
+    """Return a height and a width times a factor."""
+    return size[0] * factor, size[1] * factor
+
+
 def _multiples(free: tuple | None, factor: int) -> dict[int, Any] | None:
-    """Return height and width of a map, as multiples of those at 1/32."""
+    """Return height and width of a map, as multiples of the smallest."""
     if free is None:
         return None
     # 1 * Dim is not allowed.
@@ -221,8 +225,7 @@ def _multiples(free: tuple | None, factor: int) -> dict[int, Any] | None:
 def _write(graph: _Graph, path: Path, metadata: dict[str, str]) -> None:
     names = []
     for name, value in graph.inputs.items():
-        several = isinstance(value, list)
-        names += feature_names(1 + len(value))[1:] if several else [name]
+        names += list(value) if isinstance(value, dict) else [name]
     with _quiet(), torch.no_grad():
         try:
             program = torch.export.export(
@@ -278,7 +281,9 @@ def _compare(
         ExportError: If one is above :data:`TOLERANCE`.
     """
     found = []
-    for height, width in [size] if size else CHECKED_SIZES:
+    stride = model.panoptic_head.stride
+    checked = [scaled(multiples, stride) for multiples in CHECKED_SIZES]
+    for height, width in [size] if size else checked:
         image = _drawn_image(height, width)
         calls = _expected_calls(model, image, single_file)
         for backend in installed_backends():
@@ -315,15 +320,9 @@ def _expected_calls(
     """Return inputs and outputs of each file, as PyTorch has them."""
     tasks = torch.arange(len(TASKS))
     with torch.no_grad():
-        mask_features, *memories = ImageEncoder(model)(image)
-        logits = TaskDecoder(model)(tasks, mask_features, memories)
-    names = feature_names(1 + len(memories))
-    features = {
-        name: feature.numpy()
-        for name, feature in zip(
-            names, [mask_features, *memories], strict=True
-        )
-    }
+        features = ImageEncoder(model)(image)
+        logits = TaskDecoder(model)(tasks, features)
+    shared = {name: feature.numpy() for name, feature in features.items()}
     results = {
         name: part.numpy() for name, part in zip(OUTPUTS, logits, strict=True)
     }
@@ -332,8 +331,8 @@ def _expected_calls(
     if single_file:
         return {MODEL: (chosen | given, results)}
     return {
-        ENCODER: (given, features),
-        DECODER: (chosen | features, results),
+        ENCODER: (given, shared),
+        DECODER: (chosen | shared, results),
     }
 
 
@@ -345,8 +344,6 @@ def installed_backends() -> list[str]:
 def _drawn_image(height: int, width: int) -> Tensor:
     """Return a normalised image with coarse and fine structure."""
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.randn(
-        1, 3, height // STRIDE, width // STRIDE, generator=generator
-    )
+    coarse = torch.randn(1, 3, height // 16, width // 16, generator=generator)
     fine = torch.randn(1, 3, height, width, generator=generator)
     return F.interpolate(coarse, (height, width)) + 0.3 * fine

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from .backbones.plain_vit import ImageTokens
 from .layers import recompute
+from .layers.rotary_positions import Rotation
 from .layers.upscaling import Upscaling
 from .layers.vit_block import ViTBlock, init_vit_weights
 from .query_head import HeadOutput, QueryHead, mask_logits
@@ -88,6 +89,7 @@ class EoMTHead(QueryHead):
     ) -> None:
         super().__init__(num_classes, init_cfg=init_cfg)
         width = block['embed_dims']
+        self.stride = patch_size
         self.with_cp = with_cp
         self.blocks = nn.ModuleList(
             ViTBlock(**block) for _ in range(num_layers)
@@ -155,6 +157,41 @@ class EoMTHead(QueryHead):
         """Return the tokens of the images; no task changes them."""
         return feats
 
+    def shared_tensors(self, feats: ImageTokens) -> dict[str, Tensor]:
+        """Return class token and registers, and the patches as a map.
+
+        What turns the patches is a map, too.
+        """
+        rows, columns = feats.size
+        others = feats.tokens.shape[1] - rows * columns
+        prefix, patches = feats.tokens.split([others, rows * columns], dim=1)
+        tensors = dict(prefix_tokens=prefix, patch_tokens=patches)
+        if feats.rotation is not None:
+            tensors['rotation'] = torch.cat(feats.rotation, dim=-1)[None]
+        return {
+            name: tensor
+            if tensor is prefix
+            else tensor.transpose(1, 2).unflatten(2, feats.size)
+            for name, tensor in tensors.items()
+        }
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> ImageTokens:
+        """Return :meth:`pixel_features` of :meth:`shared_tensors`."""
+        size = tensors['patch_tokens'].shape[2:]
+        patches = tensors['patch_tokens'].flatten(2).transpose(1, 2)
+        rotation = None
+        if 'rotation' in tensors:
+            turned = tensors['rotation'][0].flatten(1).T  # (P, 2 * D)
+            rotation = Rotation(*turned.chunk(2, dim=-1))
+        tokens = torch.cat([tensors['prefix_tokens'], patches], dim=1)
+        return ImageTokens(tokens, (size[0], size[1]), rotation)
+
+    def decode_indices(self, pixels: ImageTokens, tasks: Tensor) -> HeadOutput:
+        """Decode as :meth:`decode`, for tasks as indices in ``TASKS``."""
+        if self.task_token is not None:
+            return self.decode_ids(pixels, self.task_token.token_ids[tasks])
+        return self.repeat_tasks(pixels, tasks.shape[0])
+
     def decode(self, pixels: ImageTokens, tasks: Sequence[str]) -> HeadOutput:
         """Predict as :meth:`QueryHead.decode` says.
 
@@ -163,8 +200,13 @@ class EoMTHead(QueryHead):
         """
         if self.task_token is not None:
             return self.decode_ids(pixels, self.task_token.ids_of(tasks))
+        return self.repeat_tasks(pixels, len(tasks))
+
+    def repeat_tasks(self, pixels: ImageTokens, count: int) -> HeadOutput:
+        """Predict without a task, and give T tasks that answer, T * B."""
         output = self.decode_ids(pixels, None)
-        repeat = len(tasks) // len(pixels.tokens)
+        # Not len(), whose result is a constant of an exported graph.
+        repeat = count // pixels.tokens.shape[0]
         if repeat == 1:
             return output
         return output._replace(
@@ -226,9 +268,9 @@ class EoMTHead(QueryHead):
         if task_ids is None:
             queries = queries.expand(len(tokens), -1, -1)
             return torch.cat([queries, tokens], dim=1)
-        tokens = tokens.repeat(len(task_ids) // len(tokens), 1, 1)
+        tokens = tokens.repeat(task_ids.shape[0] // tokens.shape[0], 1, 1)
         task = self.task_norm(self.task_token.embed(task_ids))[:, None]
-        parts = [queries.expand(len(tokens), -1, -1), tokens]
+        parts = [queries.expand(tokens.shape[0], -1, -1), tokens]
         if 'queries' in self.task_at:
             parts[0] = queries + task
         if 'prefix' in self.task_at:

@@ -1,6 +1,6 @@
 """The OneFormer head: task token, queries, decoder, predictions, losses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mmdet.models.layers import Mask2FormerTransformerDecoder
@@ -65,6 +65,8 @@ class OneFormerHead(QueryHead):
 
     Source: arXiv:2211.06220.
     """
+
+    stride = 32
 
     def __init__(
         self,
@@ -136,6 +138,20 @@ class OneFormerHead(QueryHead):
         """
         return self.features_of_maps(*self.pixel_decoder(list(feats)))
 
+    def shared_tensors(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the maps of the pixel decoder."""
+        mask_features, maps = self.pixel_decoder(list(feats))
+        memories = {
+            f'memory_{self.stride >> level}': level_map
+            for level, level_map in enumerate(maps)
+        }
+        return dict(mask_features=mask_features, **memories)
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> PixelFeatures:
+        """Return :meth:`pixel_features` of :meth:`shared_tensors`."""
+        mask_features, *maps = tensors.values()
+        return self.features_of_maps(mask_features, maps)
+
     def features_of_maps(
         self, mask_features: Tensor, maps: Sequence[Tensor]
     ) -> PixelFeatures:
@@ -177,6 +193,12 @@ class OneFormerHead(QueryHead):
         output are those before the first layer.
         """
         return self.decode_ids(pixels, self.task_token.ids_of(tasks))
+
+    def decode_indices(
+        self, pixels: PixelFeatures, tasks: Tensor
+    ) -> HeadOutput:
+        """Decode as :meth:`decode`, for tasks as indices in ``TASKS``."""
+        return self.decode_ids(pixels, self.task_token.token_ids[tasks])
 
     def decode_ids(
         self, pixels: PixelFeatures, task_ids: Tensor

@@ -1,7 +1,7 @@
 """What heads of queries have in common: predictions, texts and losses."""
 
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +38,16 @@ class HeadOutput(NamedTuple):
             for embeds, own in zip(self.mask_embeds, features, strict=True)
         ]
 
+    def last(self) -> tuple[Tensor, Tensor]:
+        """Return class and mask logits of the last prediction.
+
+        Returns:
+            tuple[Tensor, Tensor]: (T * B, Q, K + 1) and (T * B, Q, H/4, W/4).
+        """
+        return self.cls_scores[-1], mask_logits(
+            self.mask_embeds[-1], self.last_features()
+        )
+
     def by_task(self, num_tasks: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield class and mask logits of the last prediction, task by task.
 
@@ -51,9 +61,7 @@ class HeadOutput(NamedTuple):
         """
         cls_scores = self.cls_scores[-1].chunk(num_tasks)
         mask_embeds = self.mask_embeds[-1].chunk(num_tasks)
-        features = self.mask_features
-        if not isinstance(features, Tensor):
-            features = features[-1]
+        features = self.last_features()
         own_features: Sequence[Tensor] = [features] * num_tasks
         if len(features) > len(cls_scores[0]):
             own_features = features.chunk(num_tasks)
@@ -61,6 +69,12 @@ class HeadOutput(NamedTuple):
             cls_scores, mask_embeds, own_features, strict=True
         ):
             yield scores, mask_logits(embeds, own)
+
+    def last_features(self) -> Tensor:
+        """Return the mask features of the last prediction."""
+        if isinstance(self.mask_features, Tensor):
+            return self.mask_features
+        return self.mask_features[-1]
 
 
 def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
@@ -86,11 +100,17 @@ class QueryHead(BaseModule):
     exist. Without training parts the head drops the entries of the text
     branch when it loads a training checkpoint.
 
+    To be exported it also defines :meth:`shared_tensors`,
+    :meth:`from_tensors` and :meth:`decode_indices`: files hold tensors, and
+    no text.
+
     Args:
         num_classes (int): Number of classes, K.
         init_cfg (dict, optional): Initialization config.
     """
 
+    #: Height and width of images must be multiples of it.
+    stride: int
     #: Methods that neither read texts nor match on the host.
     compiled_methods: tuple[str, ...] = ('pixel_features', 'decode_ids')
 
@@ -142,6 +162,32 @@ class QueryHead(BaseModule):
 
     def pixel_features(self, feats: Any) -> Any:
         """Return what all tasks share, from the features of the backbone."""
+        raise NotImplementedError
+
+    def shared_tensors(self, feats: Any) -> dict[str, Tensor]:
+        """Return what :meth:`pixel_features` is computed from, by name.
+
+        Args:
+            feats: Features of the backbone.
+
+        Returns:
+            dict[str, Tensor]: Those with four axes are maps, (B, C, H, W),
+            whose size follows from that of the image; the shape of the others
+            does not.
+        """
+        raise NotImplementedError
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> Any:
+        """Return :meth:`pixel_features` of :meth:`shared_tensors`."""
+        raise NotImplementedError
+
+    def decode_indices(self, pixels: Any, tasks: Tensor) -> HeadOutput:
+        """Decode as :meth:`decode`, for tasks as indices in ``TASKS``.
+
+        Args:
+            pixels: Of B images, from :meth:`pixel_features`.
+            tasks (Tensor): int64, (T * B,).
+        """
         raise NotImplementedError
 
     def decode(self, pixels: Any, tasks: Sequence[str]) -> HeadOutput:

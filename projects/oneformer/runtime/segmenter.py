@@ -145,11 +145,9 @@ class OnnxSegmenter:
         if not encoders:
             cls_scores, mask_preds = last.run(tasks=numbers, image=image)
             return cls_scores, mask_preds
-        features = encoders[0].run(image=image)
-        names = feature_names(len(features))
-        cls_scores, mask_preds = last.run(
-            tasks=numbers, **dict(zip(names, features, strict=True))
-        )
+        encoder = encoders[0]
+        features = zip(encoder.outputs, encoder.run(image=image), strict=True)
+        cls_scores, mask_preds = last.run(tasks=numbers, **dict(features))
         return cls_scores, mask_preds
 
     def _fuse(
@@ -190,13 +188,6 @@ class OnnxSegmenter:
                 task,
                 ', '.join(trained),
             )
-
-
-def feature_names(count: int) -> list[str]:
-    """Return the names of what the encoder gives the decoder, in order."""
-    return ['mask_features'] + [
-        f'memory_{32 >> level}' for level in range(count - 1)
-    ]
 
 
 def read_pixels(image: Image) -> np.ndarray:

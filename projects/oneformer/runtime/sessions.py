@@ -18,6 +18,8 @@ class Session(Protocol):
 
     #: What the file says about itself.
     metadata: dict[str, str]
+    #: Names of the outputs, in the order of the file.
+    outputs: list[str]
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
         """Return the outputs, in the order of the file.
@@ -39,6 +41,7 @@ class OnnxRuntimeSession:
             path, options, providers=['CPUExecutionProvider']
         )
         self.metadata = self._session.get_modelmeta().custom_metadata_map
+        self.outputs = [found.name for found in self._session.get_outputs()]
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
         return self._session.run(None, inputs)
@@ -69,6 +72,7 @@ class OpenVinoSession:
         if threads is not None:
             options['INFERENCE_NUM_THREADS'] = threads
         self._model = core.compile_model(model, 'CPU', options)
+        self.outputs = [found.any_name for found in self._model.outputs]
         self._requests = threading.local()  # a request serves one thread
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:

@@ -70,6 +70,7 @@ class PlainViT(BaseModule):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.registers = nn.Parameter(torch.zeros(1, num_registers, width))
         self.positions: nn.Parameter | None = None
+        self.resample = resample_positions
         if image_size is not None:
             if image_size % patch_size:
                 raise InputError(
@@ -107,7 +108,7 @@ class PlainViT(BaseModule):
         patches = self.patch_embed(x).flatten(2).transpose(1, 2)  # (B, P, C)
         rotation = None
         if self.positions is not None:
-            patches = patches + resample_positions(self.positions, size)
+            patches = patches + self.resample(self.positions, size)
         else:
             rotation = self.rotation(size, x.device)
         prefix = torch.cat([self.cls_token, self.registers], dim=1)

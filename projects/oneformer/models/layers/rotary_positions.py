@@ -19,9 +19,9 @@ class Rotation(NamedTuple):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Turn the last P of the tokens (B, heads, N, D), the patches."""
-        first, patches = x.split(
-            [x.shape[-2] - len(self.cos), len(self.cos)], dim=-2
-        )
+        # Not len(), whose result is a constant of an exported graph.
+        count = self.cos.shape[0]
+        first, patches = x.split([x.shape[-2] - count, count], dim=-2)
         left, right = patches.chunk(2, dim=-1)
         turned = patches * self.cos + torch.cat([-right, left], -1) * self.sin
         return torch.cat([first, turned.to(x.dtype)], dim=-2)
