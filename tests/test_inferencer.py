@@ -23,7 +23,6 @@ from projects.oneformer.tasks import RESULT_FIELDS, TASKS
 from projects.oneformer.weights.inference_model import inference_model
 from projects.oneformer.weights.reader import load_weights
 from tests.model_configs import data_sample, images, tiny_model
-from tests.pipeline_steps import step_of
 
 PIPELINE = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
@@ -91,9 +90,10 @@ def test_steps_of_annotations_are_left_out_whatever_their_scope(
     weights, image
 ):
     own = config()
-    pipeline = own.test_dataloader.dataset.pipeline
-    pipeline.insert(1, dict(type='mmdet.LoadAnnotations', with_mask=True))
-    step_of(pipeline, 'EvalTargets').type = 'projects.oneformer.EvalTargets'
+    own.test_dataloader.dataset.pipeline[1:1] = [
+        dict(type='mmdet.LoadAnnotations', with_mask=True),
+        dict(type='projects.oneformer.EvalTargets'),
+    ]
     (result,) = OneFormerInferencer(own, weights, device='cpu')(image)
     assert result.size == image.shape[:2]
 
