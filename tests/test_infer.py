@@ -89,6 +89,21 @@ def names(records):
     return [Path(record['file']).name for record in records]
 
 
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('--overlap', 8), 'An overlap needs the size of tiles'),
+        (('--tile', 32, '--overlap', 20), 'overlap'),
+    ],
+)
+def test_options_of_tiles_that_do_not_fit_end_in_one_line(
+    run, photos, tmp_path, options, message
+):
+    with pytest.raises(SystemExit, match=message):
+        run(photos, '--out-dir', tmp_path / 'out', *options)
+    assert not (tmp_path / 'out').exists()
+
+
 def test_a_model_by_name_gives_a_line_for_each_image(run, photos, tmp_path):
     run(photos, '--format', 'jsonl', '--out-dir', tmp_path)
     found = lines(tmp_path / 'segments.jsonl')

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image as PillowImage
 
+from projects.oneformer.errors import InputError, MissingFileError
 from projects.oneformer.images import ImageError
 from projects.oneformer.inferencer import OneFormerInferencer
 from projects.oneformer.sample_result import segment_scores
@@ -25,7 +26,6 @@ from tests.model_configs import (
     be_sure_of_several_classes,
     tiny_model,
 )
-from tests.pipeline_steps import step_of
 
 PIPELINE = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
@@ -80,11 +80,20 @@ def test_steps_of_annotations_are_left_out_whatever_their_scope(
     weights, image
 ):
     own = config()
-    pipeline = own.test_dataloader.dataset.pipeline
-    pipeline.insert(1, dict(type='mmdet.LoadAnnotations', with_mask=True))
-    step_of(pipeline, 'EvalTargets').type = 'projects.oneformer.EvalTargets'
+    own.test_dataloader.dataset.pipeline[1:1] = [
+        dict(type='mmdet.LoadAnnotations', with_mask=True),
+        dict(type='projects.oneformer.EvalTargets'),
+    ]
     (result,) = OneFormerInferencer(own, weights, device='cpu')(image)
     assert result.size == image.shape[:2]
+
+
+@pytest.mark.parametrize('steps', [[], [dict(type='Resize', scale=(9, 9))]])
+def test_a_pipeline_that_loads_no_image_is_refused(weights, steps):
+    own = config()
+    own.test_dataloader.dataset.pipeline = steps
+    with pytest.raises(InputError, match='begins with LoadImageFromFile, got'):
+        OneFormerInferencer(own, weights, device='cpu')
 
 
 def test_the_config_of_the_user_does_not_change():
@@ -254,6 +263,10 @@ def test_category_ids_come_from_a_category_file(weights, image, tmp_path):
     path.write_text(json.dumps(dict(categories=categories[1:])))
     with pytest.raises(ValueError, match=r"no categories \['sky'\]"):
         OneFormerInferencer(config(), weights, 'cpu', category_file=path)
+    with pytest.raises(MissingFileError, match='none.json'):
+        OneFormerInferencer(
+            config(), weights, 'cpu', category_file=tmp_path / 'none.json'
+        )
 
 
 def test_a_folder_gives_its_images_by_name(inferencer, image, tmp_path):

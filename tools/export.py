@@ -67,15 +67,13 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
 
-    from projects.oneformer.errors import user_errors
     from projects.oneformer.export import export_onnx
     from projects.oneformer.export.onnx_files import TOLERANCE
     from projects.oneformer.inferencer import OneFormerInferencer
 
-    with user_errors():
-        inferencer = OneFormerInferencer(
-            config, args.weights, 'cpu', category_file=args.category_file
-        )
+    inferencer = OneFormerInferencer(
+        config, args.weights, 'cpu', category_file=args.category_file
+    )
     config.model.metainfo = inferencer.dataset_meta
     size = None if args.size is None else tuple(args.size)
     deviations = export_onnx(

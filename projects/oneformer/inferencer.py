@@ -18,6 +18,7 @@ from PIL.Image import Image as PillowImage
 
 from .datasets.file_names import IMAGE_SUFFIXES, images_in, is_video
 from .datasets.transforms.annotation_transform import reads_annotations
+from .errors import InputError, user_errors
 from .evaluation.result_files import category_ids
 from .images import (
     ImageError,
@@ -128,13 +129,13 @@ class OneFormerInferencer:
         category_file: str | PathLike | None = None,
     ) -> None:
         if channel_order not in CHANNEL_ORDERS:
-            raise ValueError(
+            raise InputError(
                 f'Unknown channel_order {channel_order!r}: expected '
                 f'{" or ".join(map(repr, CHANNEL_ORDERS))}.'
             )
         self.channel_order = channel_order
         if tile is None and overlap is not None:
-            raise ValueError('An overlap needs the size of tiles: set tile.')
+            raise InputError('An overlap needs the size of tiles: set tile.')
         self.tile = tile
         self.overlap = overlap
         self.tile_score_thr = tile_score_thr
@@ -154,18 +155,20 @@ class OneFormerInferencer:
         self.config = config
         self.dataset_meta = dict(config.model.metainfo)
         if category_file is not None:
-            self.dataset_meta['category_ids'] = category_ids(
-                os.fspath(category_file), self.dataset_meta['classes']
-            )
+            with user_errors():
+                self.dataset_meta['category_ids'] = category_ids(
+                    os.fspath(category_file), self.dataset_meta['classes']
+                )
         steps = [
             step
             for step in config.test_dataloader.dataset.pipeline
             if not reads_annotations(step)
         ]
-        if steps[0]['type'] != 'LoadImageFromFile':
-            raise ValueError(
+        first = steps[0]['type'] if steps else 'no step'
+        if first != 'LoadImageFromFile':
+            raise InputError(
                 'Expected a test pipeline that begins with LoadImageFromFile, '
-                f'got {steps[0]["type"]}.'
+                f'got {first}: set it in test_dataloader.dataset.pipeline.'
             )
         self._from_file = Compose(steps[:1])
         self._from_array = Compose([dict(type='mmdet.LoadImageFromNDArray')])
@@ -333,7 +336,7 @@ class OneFormerInferencer:
                 1.
         """
         if not 0 <= score_thr <= 1:
-            raise ValueError(
+            raise InputError(
                 f'Expected a score_thr of 0 to 1, got {score_thr}.'
             )
         asked = self._check_call(images, tasks, batch_size)
@@ -445,7 +448,7 @@ class OneFormerInferencer:
         ):
             _check_kind(images)
         if batch_size < 1:
-            raise ValueError(
+            raise InputError(
                 f'Expected a batch size of 1 or more, got {batch_size}.'
             )
         return self.model.tasks if tasks is None else read_tasks(tasks)

@@ -27,6 +27,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 from torch.nn import functional as F
 
+from .errors import InputError
 from .models.fusion_head import (
     best_class,
     panoptic_result,
@@ -92,7 +93,7 @@ def tile_grid(height: int, width: int, size: int, overlap: int) -> list[Tile]:
         ValueError: If the overlap is negative or over half of the size.
     """
     if size < 1 or not 0 <= overlap <= size // 2:
-        raise ValueError(
+        raise InputError(
             'Expected tiles of 1 pixel or more with an overlap of 0 to half '
             f'of that, got size {size} and overlap {overlap}.'
         )

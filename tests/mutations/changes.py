@@ -7,7 +7,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from ..png_files import png_of_rows
+from tests.png_files import png_of_rows
+
 from .drawn import CLASSES, KINDS, WIDTH, DrawnSet, as_stored, encoded
 
 Rng = np.random.Generator

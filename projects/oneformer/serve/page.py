@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 # Before gradio is imported, which would report its start otherwise.
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
@@ -66,6 +66,16 @@ class Held:
     upload: Upload
     result: SegmentationResult
     shown: SegmentationResult
+
+
+class ResultParts(NamedTuple):
+    """Components that show the result of an image."""
+
+    view: Any  # which task
+    viewer: Any
+    slider: Any
+    make: Any  # the button that makes files
+    files: Any
 
 
 class Page:
@@ -336,93 +346,21 @@ class Page:
     def _build_image(self, model) -> None:
         held = gr.State(time_to_live=3600)
         # Below the drawing, but needed above.
-        score_thr = gr.Slider(
-            0,
-            1,
-            0.3,
-            step=0.01,
-            label='Lowest score of instances',
-            elem_id='score',
-            min_width=240,
-            render=False,
-        )
-        opacity = gr.Slider(
-            0,
-            1,
-            0.5,
-            step=0.05,
-            label='Opacity',
-            elem_id='opacity',
-            min_width=240,
-            render=False,
-        )
-        views = views_of(self.models[model.value])
+        score_thr, opacity = settings_sliders(render=False)
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                photo = gr.Image(
-                    type='filepath',
-                    image_mode=None,
-                    sources=['upload', 'clipboard', 'webcam'],
-                    label='Image',
-                    height=320,
-                    elem_id='photo',
-                )
-                # gr.Image would open the file to find its mode, and fail on
-                # a damaged one with a message of its own.
-                photo.preprocess = path_of
-                note = gr.Markdown(elem_id='note')
-                if self.examples:
-                    gr.Examples(
-                        [[path] for path in self.examples],
-                        [photo],
-                        cache_examples=False,
-                        label='Examples',
-                    )
+                photo, note = self._build_upload()
             with gr.Column(scale=3, min_width=300):
-                view = gr.Radio(
-                    views, value=views[0], label='Show', elem_id='view'
-                )
-                with gr.Tab('Segments'):
-                    viewer = gr.HTML(
-                        message_html(CHOOSE),
-                        css_template=read_asset('viewer.css'),
-                        js_on_load=read_asset('viewer.js'),
-                        elem_id='viewer',
-                    )
-                with gr.Tab('Slider'):
-                    slider = gr.ImageSlider(
-                        label='Image and segments',
-                        format='jpeg',
-                        interactive=False,
-                        max_height=640,
-                        elem_id='slider',
-                    )
-                with gr.Tab('Compare'):
-                    self._build_compare(photo, score_thr, opacity)
-                with gr.Tab('Files'):
-                    gr.Markdown(
-                        'COCO panoptic (zip), COCO instances, drawings and '
-                        'label maps (PNG), and all segments (JSON), in the '
-                        'size of the image.'
-                    )
-                    make = gr.Button('Make files', elem_id='make-files')
-                    files = gr.File(
-                        label='Files',
-                        file_count='multiple',
-                        interactive=False,
-                        elem_id='files',
-                    )
-                with gr.Row():
-                    score_thr.render()
-                    opacity.render()
-        settings = [view, score_thr, opacity]
+                parts = self._build_result(model, photo, score_thr, opacity)
+        settings = [parts.view, score_thr, opacity]
+        drawn = [parts.viewer, parts.slider]
         segmented = gr.on(
             [photo.change, model.change],
             self.segment,
             [photo, model, *settings],
-            [held, view, viewer, slider, note, files],
+            [held, parts.view, *drawn, note, parts.files],
             trigger_mode='always_last',
-            show_progress_on=[viewer, slider],
+            show_progress_on=drawn,
             **ONE_AT_A_TIME,
             **OF_THE_PAGE,
         )
@@ -430,21 +368,82 @@ class Page:
         segmented.failure(
             no_result,
             None,
-            [held, viewer, slider, note, files],
+            [held, *drawn, note, parts.files],
             **OF_THE_PAGE,
         )
         gr.on(
-            [view.change, score_thr.change, opacity.change],
+            [part.change for part in settings],
             self.draw,
             [held, photo, *settings],
-            [viewer, slider, files],
+            [*drawn, parts.files],
             trigger_mode='always_last',
             show_progress='hidden',
             **OF_THE_PAGE,
         )
-        make.click(
-            self.files, [held, score_thr, opacity], files, **OF_THE_PAGE
+        parts.make.click(
+            self.files, [held, score_thr, opacity], parts.files, **OF_THE_PAGE
         )
+
+    def _build_upload(self) -> tuple:
+        """Add the image and a note on its size; return both."""
+        photo = gr.Image(
+            type='filepath',
+            image_mode=None,
+            sources=['upload', 'clipboard', 'webcam'],
+            label='Image',
+            height=320,
+            elem_id='photo',
+        )
+        # gr.Image would open the file to find its mode, and fail on a damaged
+        # one with a message of its own.
+        photo.preprocess = path_of
+        note = gr.Markdown(elem_id='note')
+        if self.examples:
+            gr.Examples(
+                [[path] for path in self.examples],
+                [photo],
+                cache_examples=False,
+                label='Examples',
+            )
+        return photo, note
+
+    def _build_result(self, model, photo, score_thr, opacity) -> ResultParts:
+        """Add what shows the result of an image, and the settings below."""
+        views = views_of(self.models[model.value])
+        view = gr.Radio(views, value=views[0], label='Show', elem_id='view')
+        with gr.Tab('Segments'):
+            viewer = gr.HTML(
+                message_html(CHOOSE),
+                css_template=read_asset('viewer.css'),
+                js_on_load=read_asset('viewer.js'),
+                elem_id='viewer',
+            )
+        with gr.Tab('Slider'):
+            slider = gr.ImageSlider(
+                label='Image and segments',
+                format='jpeg',
+                interactive=False,
+                max_height=640,
+                elem_id='slider',
+            )
+        with gr.Tab('Compare'):
+            self._build_compare(photo, score_thr, opacity)
+        with gr.Tab('Files'):
+            gr.Markdown(
+                'COCO panoptic (zip), COCO instances, drawings and label maps '
+                '(PNG), and all segments (JSON), in the size of the image.'
+            )
+            make = gr.Button('Make files', elem_id='make-files')
+            files = gr.File(
+                label='Files',
+                file_count='multiple',
+                interactive=False,
+                elem_id='files',
+            )
+        with gr.Row():
+            score_thr.render()
+            opacity.render()
+        return ResultParts(view, viewer, slider, make, files)
 
     def _build_compare(self, photo, score_thr, opacity) -> None:
         names = list(self.models)
@@ -511,10 +510,7 @@ class Page:
         tasks = self.models[model.value].tasks
         task = gr.Radio(TASKS, value=tasks[0], label='Task')
         with gr.Row():
-            score_thr = gr.Slider(
-                0, 1, 0.3, step=0.01, label='Lowest score of instances'
-            )
-            opacity = gr.Slider(0, 1, 0.5, step=0.05, label='Opacity')
+            score_thr, opacity = settings_sliders('many-')
         with gr.Row():
             start = gr.Button(
                 'Segment', variant='primary', elem_id='segment-many'
@@ -618,6 +614,36 @@ class Page:
         if block:
             self.blocks.block_thread()
         return address
+
+
+def settings_sliders(prefix: str = '', render: bool = True) -> tuple:
+    """Return sliders of the threshold and of the opacity.
+
+    Args:
+        prefix (str): Begins their ids in the page.
+        render (bool): Whether they stand where they are made.
+    """
+    score_thr = gr.Slider(
+        0,
+        1,
+        0.3,
+        step=0.01,
+        label='Lowest score of instances',
+        elem_id=f'{prefix}score',
+        min_width=240,
+        render=render,
+    )
+    opacity = gr.Slider(
+        0,
+        1,
+        0.5,
+        step=0.05,
+        label='Opacity',
+        elem_id=f'{prefix}opacity',
+        min_width=240,
+        render=render,
+    )
+    return score_thr, opacity
 
 
 def views_of(model: ServedModel) -> list[str]:
