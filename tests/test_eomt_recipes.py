@@ -144,6 +144,7 @@ def test_the_schedule_is_that_of_the_released_configs(name):
         ('eomt-s_coco', 23.98),
         ('eomt-b_coco', 93.66),
         ('eomt-l_coco', 316.70),
+        ('eomt-g_coco', 1163.6),
         ('eomt-s-dinov3_coco', 23.36),
         ('eomt-b-dinov3_coco', 92.43),
         ('eomt-l-dinov3_coco', 315.03),
@@ -154,7 +155,10 @@ def test_plain_models_have_the_published_number_of_parameters(name, millions):
     config.model.train_cfg = None
     model = build_on_meta(config.model)
     found = sum(param.numel() for param in model.parameters()) / 1e6
-    assert found == pytest.approx(millions, abs=0.005)
+    # The numbers have two decimals, that of ViT-g one.
+    assert found == pytest.approx(
+        millions, abs=0.05 if millions > 1000 else 0.005
+    )
 
 
 def test_plain_models_know_one_task_and_no_text(name):
