@@ -103,10 +103,12 @@ def shrink_backbone(backbone: ConfigDict) -> None:
 def shrink_vit(model: ConfigDict) -> None:
     """Make the ViT of an EoMT small: two blocks, then two joint ones."""
     model.init_cfg = None
-    block = dict(embed_dims=WIDTH, num_heads=4, feedforward_channels=96)
+    small = dict(embed_dims=WIDTH, num_heads=4, feedforward_channels=96)
     for part in (model.backbone, model.panoptic_head):
-        part.update(block=block, num_layers=2)
-    model.backbone.image_size = 48
+        part.num_layers = 2
+        part.block.update(small)
+    if model.backbone.image_size is not None:
+        model.backbone.image_size = 48
     model.data_preprocessor.pad_size_divisor = 16
 
 

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from projects.oneformer.errors import InputError
 from projects.oneformer.inferencer import OneFormerInferencer
 from projects.oneformer.results import SegmentationResult
 from projects.oneformer.serve.limits import Upload
 from projects.oneformer.serve.served_model import ServedModel
 from projects.oneformer.tasks import TASKS
+from projects.oneformer.weights.huggingface_folder import (
+    save_huggingface_folder,
+)
 from tests.recipe_twins import CONFIGS
 from tests.rounding import assert_same_labels
 from tests.test_tools import short_run, tool
@@ -190,6 +194,24 @@ def test_prediction_writes_the_segments_of_the_inferencer(
 def test_a_saved_folder_gives_the_same_answers(inferencer, image, tmp_path):
     inferencer.save_pretrained(tmp_path / 'folder')
     loaded = OneFormerInferencer.from_pretrained(tmp_path / 'folder', 'cpu')
+    (expected,), (found,) = (
+        own(image, TASKS, score_thr=0.0) for own in (inferencer, loaded)
+    )
+    assert_same_answers(found, expected)
+
+
+def test_a_folder_of_transformers_needs_its_config(
+    trained, inferencer, image, tmp_path
+):
+    if trained.has_texts:
+        pytest.skip('transformers has no conditioned EoMT')
+    folder = tmp_path / 'folder'
+    weights = inferencer.model.state_dict()
+    save_huggingface_folder(inferencer.config, weights, folder)
+    load = OneFormerInferencer.from_pretrained
+    with pytest.raises(InputError, match='is an EoMT, .* give its config'):
+        load(folder, 'cpu')
+    loaded = load(folder, 'cpu', config=trained.config)
     (expected,), (found,) = (
         own(image, TASKS, score_thr=0.0) for own in (inferencer, loaded)
     )

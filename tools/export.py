@@ -49,8 +49,8 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         type=positive,
         metavar=('HEIGHT', 'WIDTH'),
-        help='the one size of the network input, multiples of 32, which '
-        'DiNAT needs; by default all sizes',
+        help='the one size of the network input, multiples of 32 (of EoMT '
+        '16), which DiNAT needs; by default all sizes',
     )
     parser.add_argument(
         '--category-file',

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from projects.oneformer.errors import InputError
-from projects.oneformer.export import export_onnx
+from projects.oneformer.export import export_onnx, onnx_files
 from projects.oneformer.inferencer import OneFormerInferencer
 from projects.oneformer.runtime import OnnxSegmenter
 from projects.oneformer.runtime.sessions import BACKENDS, open_session
@@ -132,6 +132,22 @@ def test_one_file_of_one_size_gives_the_results_of_the_model(masked, tmp_path):
     # All of them fill the one size after resizing.
     sizes = [(64, 96), (128, 192), (32, 48)]
     assert_same_answers(OnnxSegmenter(path), written.inferencer, sizes)
+
+
+@pytest.mark.slow
+def test_a_model_that_is_too_large_for_a_file_is_refused(
+    monkeypatch, tmp_path
+):
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(name, reason='needs the extra export')
+    monkeypatch.setattr(onnx_files, 'MAX_BYTES', 2**15)
+    config = with_pipeline(tiny_eomt(training=False))
+    model = build_model(config.model)
+    with pytest.raises(InputError, match='smaller model, or two files'):
+        export_onnx(
+            config, model, tmp_path / 'a.onnx', single_file=True, size=(64, 64)
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_size_is_a_multiple_of_the_patch(tmp_path):

@@ -20,6 +20,18 @@ train_pipeline = [
     _base_.task_texts,
     _base_.pack_train,
 ]
+# The panoptic task alone, to replace the pipeline of train_dataloader.
+sample_panoptic = dict(type='SampleTask', probs=dict(panoptic=1.0))
+panoptic_train_pipeline = [
+    _base_.load_image,
+    _base_.load_segments,
+    _base_.random_flip,
+    scale_jitter,
+    sample_panoptic,
+    _base_.task_targets,
+    _base_.task_texts,
+    _base_.pack_train,
+]
 resize = dict(_base_.resize, scale=(size, size))
 test_pipeline = [
     _base_.load_image,

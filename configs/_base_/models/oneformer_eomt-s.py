@@ -91,3 +91,9 @@ model = dict(
         'dinov2_vits14_reg4_pretrain.pth',
     ),
 )
+# EoMT as in the paper, for one task: ``model = _base_.plain_eomt``.
+plain_eomt = dict(
+    panoptic_head=dict(task_token=None),
+    train_cfg=dict(text_mapper=None, contrastive_loss=None),
+    test_cfg=dict(tasks=['panoptic']),
+)

@@ -10,7 +10,6 @@ optim_wrapper = dict(
     type='OptimWrapper',
     constructor='ViTOptimConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
-    # For DINOv3 lr=2e-4 and decay_joint=False.
     paramwise_cfg=dict(decay_rate=0.8, decay_joint=True),
     clip_grad=dict(max_norm=0.01, norm_type=2),
 )

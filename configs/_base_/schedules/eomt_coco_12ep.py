@@ -8,7 +8,6 @@ train_cfg = dict(
 )
 warmup_poly_lr = dict(
     type='TwoStageWarmupPolyLR',
-    # For DINOv3 2000 and 3000.
     warmup=500,
     vit_warmup=1000,
     end=max_iters,

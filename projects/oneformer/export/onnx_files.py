@@ -55,6 +55,8 @@ NOISY = (
     'torch.__trace',
 )
 OUTPUTS = ['class_logits', 'mask_logits']
+#: Bytes of weights that a file can hold, which is one message of protobuf.
+MAX_BYTES = 2**31 - 2**24
 
 
 class Deviation(NamedTuple):
@@ -112,8 +114,8 @@ def export_onnx(
         list[Deviation]: What was found in the comparison.
 
     Raises:
-        InputError: If the model needs a size, or images are prepared in a way
-            that the runner does not know.
+        InputError: If the model needs a size or is too large for a file, or
+            images are prepared in a way that the runner does not know.
         MissingPackageError: If a package of the extra ``export`` is missing.
         ExportError: If a file differs from PyTorch.
     """
@@ -249,6 +251,16 @@ def _write(graph: _Graph, path: Path, metadata: dict[str, str]) -> None:
             verbose=False,
         )
     assert exported is not None
+    size = sum(
+        value.const_value.nbytes
+        for value in exported.model.graph.initializers.values()
+    )
+    if size > MAX_BYTES:
+        raise InputError(
+            f'{path.name} would hold {size / 2**30:.1f} GiB of weights, and '
+            'an ONNX file holds less than 2 GiB: export a smaller model'
+            + (', or two files.' if path.stem == MODEL else '.')
+        )
     exported.model.metadata_props.update(metadata)
     exported.save(path, external_data=False)
 

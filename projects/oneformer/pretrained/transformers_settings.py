@@ -56,6 +56,13 @@ def transformers_settings(folder: Path) -> Settings:
     """
     path = folder / 'config.json'
     values = read_object_file(path)
+    if values.get('model_type') == 'eomt':
+        raise InputError(
+            f'{folder} is an EoMT, whose files do not say which classes are '
+            'things: give its config as well, such as '
+            "from_pretrained(folder, config='eomt-l_coco'), or the config "
+            'and --weights on the command line.'
+        )
     if values.get('model_type') != 'oneformer':
         raise InputError(
             f'{path} is of a model of type {values.get("model_type")!r}, '
