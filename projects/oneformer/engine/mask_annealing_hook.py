@@ -22,9 +22,9 @@ class MaskAnnealingHook(Hook):
     is without masks.
 
     Args:
-        start (Sequence[float], optional): For each joint block.
-        end (Sequence[float], optional): For each joint block.
-        power (float): Of the decline.
+        start (Sequence[float], optional): Start for each joint block.
+        end (Sequence[float], optional): End for each joint block.
+        power (float): Exponent of the decline.
 
     Raises:
         InputError: If only one of start and end is given, or a block would
@@ -88,14 +88,14 @@ class MaskAnnealingHook(Hook):
         )
 
     def after_train(self, runner: Runner) -> None:
-        """Set those of the end."""
+        """Set the final probabilities."""
         head_of(runner).set_mask_probs(self.probs(1.0))
 
     def probs(self, time: float) -> list[float]:
         """Return the probability of each block.
 
         Args:
-            time (float): Fraction of the training that is over.
+            time (float): Completed fraction of the training.
         """
         assert self.phases is not None
         return [
