@@ -30,30 +30,31 @@ class Command(NamedTuple):
 
 
 COMMANDS = dict(
-    init=Command('init.py', 'look at your data and write a config for it'),
+    init=Command('init.py', 'write a config for a folder of data'),
     check=Command('misc/validate_dataset.py', 'find errors in a data set'),
     browse=Command(
-        'analysis_tools/browse_dataset.py', 'draw the training samples'
+        'analysis_tools/browse_dataset.py',
+        'draw training samples with their targets',
     ),
-    train=Command('train.py', 'train on a config, or on a folder of data'),
+    train=Command('train.py', 'train with a config, or on a folder of data'),
     test=Command('test.py', 'evaluate a model: PQ, AP and mIoU'),
     errors=Command(
         'analysis_tools/browse_errors.py',
         'show what a model gets wrong, in one HTML file',
     ),
-    predict=Command('infer.py', 'segment images'),
-    serve=Command('serve.py', 'open a page that segments images'),
+    predict=Command('infer.py', 'segment images and videos'),
+    serve=Command('serve.py', 'serve a web page that segments images'),
     export=Command('export.py', 'write a model as ONNX files'),
     convert=Command(
         'model_converters/convert_checkpoint.py',
-        'convert a published checkpoint',
+        'convert a checkpoint for other programs',
     ),
     save=Command(
         'model_converters/save_pretrained.py',
         'save a trained model as a folder to share',
     ),
     configs=Command('misc/configs.py', 'list, show or copy shipped configs'),
-    draw=Command('misc/make_demo_data.py', 'draw a small data set to try'),
+    draw=Command('misc/make_demo_data.py', 'draw a small data set for tests'),
     demo=Command('demo.py', 'train, test and draw a tiny model in minutes'),
 )
 DOCTOR = 'doctor'

@@ -1,4 +1,4 @@
-"""The main job in minutes on a CPU: train once, solve three tasks.
+"""Train a tiny model once and solve three tasks, in minutes on a CPU.
 
 Trains one small OneFormer on panoptic, instance and semantic segmentation
 together, evaluates all three in one test run and draws a sheet of images.
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         help='folder in the COCO panoptic layout: train/ and val/ with '
         'images, annotations/panoptic_{train,val}.json and PNGs in folders '
-        'of that name. By default a small set is drawn for the purpose',
+        'of that name. By default a small data set is drawn',
     )
     parser.add_argument(
         '--work-dir',

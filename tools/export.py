@@ -36,27 +36,27 @@ def parse_args() -> argparse.Namespace:
         '--format',
         choices=['onnx'],
         default='onnx',
-        help='kind of files; OpenVINO reads ONNX, too (default: onnx)',
+        help='format of the files; OpenVINO reads ONNX, too (default: onnx)',
     )
     parser.add_argument(
         '--single-file',
         action='store_true',
-        help='write one file in place of two; each further call for the same '
-        'image costs as much as the first then',
+        help='write one file instead of two; further calls for the same image '
+        'then cost as much as the first',
     )
     parser.add_argument(
         '--size',
         nargs=2,
         type=positive,
         metavar=('HEIGHT', 'WIDTH'),
-        help='the one size of the network input, multiples of 32 (of EoMT '
-        '16), which DiNAT needs; by default all sizes',
+        help='fix the size of the network input, in multiples of 32 (EoMT: '
+        '16); needed for DiNAT; by default any size',
     )
     parser.add_argument(
         '--category-file',
         metavar='JSON',
-        help='annotations in the COCO layout, whose categories give results '
-        'the ids of the data set',
+        help='annotations in the COCO layout; results get the category ids '
+        'in them',
     )
     add_config_options(parser)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Segment images: drawings and segments, JSON lines, or files as COCO's.
+"""Segment images and videos; write drawings, JSON lines or COCO files.
 
 An image that cannot be read is reported, the others are segmented, and the
 exit code is 1. Results are on disk as soon as an image is done.
@@ -12,8 +12,8 @@ More:
 
 The model is a config with --weights, or one name alone: a folder that
 save_pretrained wrote, a model on the Hub, or a checkpoint of the reference.
-A .txt holds paths of images, one a line. Each frame of a video is segmented
-alone: segments are not followed from one frame to the next.
+A .txt lists images, one path or address per line. Each frame of a video is
+segmented alone: objects are not tracked.
 """
 
 import argparse
@@ -62,20 +62,20 @@ def parse_args() -> argparse.Namespace:
         metavar='IMAGE_OR_FOLDER',
         help='images, folders of images, lists of paths (.txt) and videos',
     )
-    parser.add_argument('--weights', help='checkpoint file, of a config')
+    parser.add_argument('--weights', help='checkpoint file for a config')
     parser.add_argument(
         '--task',
         nargs='+',
         choices=TASKS,
-        help='tasks to solve, by default test_cfg.tasks of the model; an '
-        'image goes through the backbone once',
+        help='tasks to solve, by default test_cfg.tasks of the model; the '
+        'backbone runs once per image',
     )
     parser.add_argument(
         '--out-dir',
         type=Path,
         default=Path('outputs'),
-        help='result folder; a second run that draws adds to it, and '
-        'replaces all results of an image of the same path (default: '
+        help='result folder; a second run with drawings adds to it, and '
+        'replaces all results of images with the same path (default: '
         'outputs)',
     )
     parser.add_argument(
@@ -91,14 +91,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         action='store_true',
-        help='leave out images that --out-dir has results of',
+        help='skip images that have results in --out-dir',
     )
     parser.add_argument(
         '--launcher',
         choices=['none', *VARIABLES],
         default='none',
-        help='share the images among the processes that a launcher starts: '
-        'each takes every n-th one',
+        help='divide the images among the processes of a launcher: each '
+        'takes every n-th one',
     )
     parser.add_argument(
         '--device',
@@ -106,7 +106,7 @@ def parse_args() -> argparse.Namespace:
         help='cpu, cuda, cuda:1, ...; by default a GPU if present',
     )
     parser.add_argument(
-        '--batch-size', type=positive, default=1, help='images at a time'
+        '--batch-size', type=positive, default=1, help='images per batch'
     )
     parser.add_argument(
         '--threads',
@@ -118,13 +118,13 @@ def parse_args() -> argparse.Namespace:
         '--score-thr',
         type=score,
         default=0.3,
-        help='leave out instances with a lower score',
+        help='drop instances with a lower score (default: 0.3)',
     )
     parser.add_argument(
         '--compile',
         action='store_true',
-        help='run the model through torch.compile, for many images of few '
-        'sizes',
+        help='compile the model by torch.compile, which pays for many images '
+        'of few sizes',
     )
     parser.add_argument(
         '--tile',

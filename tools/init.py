@@ -41,12 +41,12 @@ def add_data_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--backbone',
         choices=BACKBONES,
-        help='by default swin-t on a GPU, and a small one on a CPU',
+        help='by default swin-t on a GPU, a small one on a CPU',
     )
     parser.add_argument(
         '--weights',
         metavar='FILE',
-        help='checkpoint to start from, which fits the backbone',
+        help='checkpoint to start from; must fit the backbone',
     )
     parser.add_argument(
         '--device',
@@ -56,27 +56,27 @@ def add_data_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--kind',
         choices=['panoptic', 'instance', 'semantic'],
-        help='annotation to use where there are several; by default the one '
-        'that supervises most tasks',
+        help='kind of annotation to use if there are several; by default the '
+        'one that supervises most tasks',
     )
     parser.add_argument(
         '--classes',
         nargs='+',
         metavar='NAME',
-        help='of label maps: the classes of the values 0, 1, ...; by default '
-        'they are read from classes.txt or a similar file',
+        help='for label maps: the classes of the values 0, 1, ...; by default '
+        'those in classes.txt or a similar file',
     )
     parser.add_argument(
         '--things',
         nargs='+',
         metavar='NAME',
-        help='the classes that are things, where the data does not say so',
+        help='the classes that are things, if the data does not specify them',
     )
     parser.add_argument(
         '--train',
         metavar='ANNOTATION',
-        help='JSON, or folder of label maps, to train on, where names do not '
-        'say so',
+        help='JSON, or folder of label maps, to train on, if its name does '
+        'not say so',
     )
     parser.add_argument(
         '--val', metavar='ANNOTATION', help='the same for validation'

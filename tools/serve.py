@@ -1,7 +1,6 @@
-"""Open a page that segments images, and its HTTP interface.
+"""Serve a web page that segments images, and its HTTP interface.
 
-The page listens on this machine only, sends nothing elsewhere, and has no
-public address unless asked for one.
+By default only this machine can reach the page. It contacts no other server.
 
 Examples:
   python tools/serve.py configs/oneformer_swin-l_coco.py model.pth
@@ -38,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         help='config file, or folder, checkpoint or name on the Hub',
     )
     parser.add_argument(
-        'weights', nargs='?', help='checkpoint file, of a config'
+        'weights', nargs='?', help='checkpoint file for a config'
     )
     parser.add_argument(
         '--models',
@@ -62,13 +61,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--port',
         type=port,
-        help='by default the first free one from 7860',
+        help='port to listen on; by default the first free one from 7860',
     )
     parser.add_argument(
         '--share',
         action='store_true',
-        help='also get a public address from gradio.live, through which '
-        'anybody who has it can use the page',
+        help='also get a public address from gradio.live; anybody who has it '
+        'can use the page',
     )
     parser.add_argument(
         '--device',
@@ -79,13 +78,13 @@ def parse_args() -> argparse.Namespace:
         '--max-megabytes',
         type=positive,
         default=50,
-        help='of an uploaded file (default: 50)',
+        help='largest size of an uploaded file (default: 50)',
     )
     parser.add_argument(
         '--max-megapixels',
         type=positive,
         default=50,
-        help='of an uploaded image (default: 50)',
+        help='largest size of an uploaded image (default: 50)',
     )
     parser.add_argument(
         '--max-side',

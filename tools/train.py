@@ -41,13 +41,13 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='bfloat16',
         choices=['bfloat16', 'float16'],
-        help='train in mixed precision on a GPU, in bfloat16 if not said '
-        'otherwise, whatever the config says',
+        help='train in mixed precision on a GPU, by default in bfloat16; '
+        'overrides the config',
     )
     precision.add_argument(
         '--no-amp',
         action='store_true',
-        help='train in float32, whatever the config says',
+        help='train in float32; overrides the config',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -59,16 +59,16 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from this checkpoint, by default from the newest whole '
-        'one in the work folder',
+        help='continue from this checkpoint, by default from the newest '
+        'complete one in the work folder',
     )
     add_run_options(parser)
     own = parser.add_argument_group('with a folder of data')
     own.add_argument(
         '--minutes',
         type=minutes,
-        help='shorten the training so that all takes so long; a few '
-        'iterations are measured for it',
+        help='shorten the training so that the whole command takes so many '
+        'minutes; a few iterations are measured first',
     )
     add_data_options(own)
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """Check that an official checkpoint gives the published numbers here.
 
-Loads shi-labs/oneformer_ade20k_swin_tiny, runs the semantic task on picture
+Loads shi-labs/oneformer_ade20k_swin_tiny, runs the semantic task on image
 39769 of COCO and compares four slices of what the network computes with the
 values that the tests of transformers publish. Both are downloaded, unless
 they are given as files.

@@ -70,7 +70,7 @@ def parse_args() -> argparse.Namespace:
         '--split',
         choices=SPLITS,
         default='train',
-        help='whose images; they are augmented as for training',
+        help='split of the images; all are augmented as for training',
     )
     parser.add_argument(
         '--tasks',
@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
         '--seed',
         type=int,
         default=0,
-        help='chooses images and augmentation; the same seed draws the same',
+        help='seed of the choice of images and of the augmentation',
     )
     add_config_options(parser)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Draw which class the semantic result takes for which.
+"""Draw the confusion matrix of the classes of the semantic result.
 
 Writes a figure and a table: rows are the ground truth, columns the
 prediction. The figure shows percent of the pixels of a row, the table
@@ -40,7 +40,10 @@ def parse_args() -> argparse.Namespace:
         'the work folder',
     )
     parser.add_argument(
-        '--top', type=positive, default=10, help='confusions to print'
+        '--top',
+        type=positive,
+        default=10,
+        help='number of confusions to print',
     )
     return parser.parse_args()
 

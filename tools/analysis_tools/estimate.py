@@ -69,14 +69,14 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--batch-size',
         type=positive,
-        help='images per GPU; default: the config',
+        help='images per GPU; default: that of the config',
     )
     parser.add_argument(
         '--size',
         type=positive,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='of the training images; default: found in the pipeline',
+        help='size of the training images; default: that of the pipeline',
     )
     parser.add_argument(
         '--objects', type=positive, default=30, help='objects per image'
@@ -84,9 +84,11 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='half precision: activations of half the size, faster card',
+        help='estimate for half precision',
     )
-    parser.add_argument('--card', choices=sorted(CARDS), help='for the time')
+    parser.add_argument(
+        '--card', choices=sorted(CARDS), help='GPU to estimate the time for'
+    )
     parser.add_argument(
         '--crops',
         type=positive,

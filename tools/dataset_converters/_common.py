@@ -83,7 +83,7 @@ def add_run_options(
         parser.add_argument(
             '--overwrite',
             action='store_true',
-            help='make again what exists already',
+            help='replace existing files',
         )
 
 

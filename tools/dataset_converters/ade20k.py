@@ -1,4 +1,4 @@
-"""Make panoptic, instance and semantic annotations of ADE20K's releases.
+"""Write panoptic, instance and semantic annotations of ADE20K's releases.
 
     python tools/dataset_converters/ade20k.py data/ADEChallengeData2016
 
@@ -10,7 +10,7 @@ release,
     annotations_instance/{training,validation}/*.png   R: 0, or class + 1 of
                                                        100, G: instance
 
-and makes
+and writes
 
     ade20k_panoptic_{train,val}.json   and PNGs in the folder of that name
     ade20k_instance_{train,val}.json
@@ -339,7 +339,7 @@ def space(samples: list[Sample]) -> float:
 
 def main() -> None:
     parser = make_parser(
-        'Make panoptic, instance and semantic annotations of ADE20K.',
+        'Write panoptic, instance and semantic annotations of ADE20K.',
         'python tools/dataset_converters/ade20k.py data/ADEChallengeData2016',
         splits=list(FOLDERS),
         default=list(FOLDERS),

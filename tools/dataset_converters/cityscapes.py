@@ -293,7 +293,7 @@ def make_train_ids(
 
 def main() -> None:
     parser = make_parser(
-        'Make panoptic annotations and train ids of Cityscapes.',
+        'Write panoptic annotations and train ids of Cityscapes.',
         'python tools/dataset_converters/cityscapes.py data/cityscapes',
         splits=SPLITS,
         default=('train', 'val'),

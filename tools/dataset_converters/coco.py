@@ -1,9 +1,9 @@
-"""Make instance and semantic annotations of COCO's panoptic ones.
+"""Derive instance and semantic annotations from COCO's panoptic ones.
 
     python tools/dataset_converters/coco.py data/coco
 
 reads annotations/panoptic_{split}2017.json and the PNGs in the folder of
-that name (or the .zip of that name, which it unpacks first), and makes
+that name (or the .zip of that name, which it unpacks first), and writes
 
     annotations/panoptic2instances_{split}2017.json   things as run lengths
     panoptic_semseg_{split}2017/*.png                 0 to 132, 255 is void
@@ -81,7 +81,7 @@ def find_pngs(annotations: Path, split: str) -> Path:
 
 def main() -> None:
     parser = make_parser(
-        "Make instance and semantic annotations of COCO's panoptic ones.",
+        "Derive instance and semantic annotations from COCO's panoptic ones.",
         'python tools/dataset_converters/coco.py data/coco',
         splits=('train', 'val'),
         default=('val',),

@@ -1,4 +1,4 @@
-"""Make COCO instances or semantic PNGs of any panoptic annotations.
+"""Derive COCO instances or semantic PNGs from panoptic annotations.
 
     python tools/dataset_converters/from_panoptic.py \\
         my_data/annotations/panoptic_val.json \\
@@ -6,7 +6,7 @@
         --instances my_data/annotations/instances_val.json \\
         --semantic my_data/annotations/semantic_val
 
-Instances are the things, as run lengths. A semantic PNG stores the place of
+Instances are the things, as run lengths. A semantic PNG stores the index of
 a category in the panoptic JSON, from 0, and 255 for void.
 """
 
@@ -22,7 +22,7 @@ from _panoptic import make_instances, make_semantic, read_panoptic  # noqa: E402
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description='Make COCO instances or semantic PNGs of panoptic '
+        description='Derive COCO instances or semantic PNGs from panoptic '
         'annotations in the COCO layout.',
         epilog='Example: python tools/dataset_converters/from_panoptic.py '
         'annotations/panoptic_val.json annotations/panoptic_val '

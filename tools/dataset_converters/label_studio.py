@@ -1,11 +1,11 @@
-"""Make COCO instances of the brush masks that Label Studio exports as PNG.
+"""Convert brush masks that Label Studio exports as PNG to COCO instances.
 
     python tools/dataset_converters/label_studio.py my_export my_export_coco
 
 reads ``task-TASK-annotation-ANNOTATION-by-PERSON-NAME-LABEL-NUMBER.png``, a
 mask of one region each, and writes ``instances.json`` into the new folder.
-Which image a task is about, its export as JSON says, which has to lie in the
-folder, with the images; without one the image is named as its task, 12.jpg.
+The folder must also have the images and the export as JSON, which names the
+image of each task. Without that JSON, the image of task 12 must be 12.jpg.
 
 Polygons need no converter: export them as COCO.
 """
@@ -193,7 +193,7 @@ def main() -> None:
     """Convert a folder."""
     convert_folder(
         convert,
-        'Make COCO instances of the brush masks of Label Studio.',
+        'Convert brush masks of Label Studio to COCO instances.',
         'python tools/dataset_converters/label_studio.py my_export '
         'my_export_coco',
     )

@@ -1,4 +1,4 @@
-"""Make COCO instances of LabelMe's JSON files, one for each image.
+"""Convert LabelMe's JSON files, one for each image, to COCO instances.
 
     python tools/dataset_converters/labelme.py my_data my_data_coco
 
@@ -190,7 +190,7 @@ def main() -> None:
     """Convert a folder."""
     convert_folder(
         convert,
-        'Make COCO instances of the JSON files of LabelMe.',
+        'Convert JSON files of LabelMe to COCO instances.',
         'python tools/dataset_converters/labelme.py my_data my_data_coco',
     )
 

@@ -107,7 +107,7 @@ def check_images(folder: Path, path: Path, content: dict) -> None:
 
 def main() -> None:
     parser = make_parser(
-        'Check Mapillary Vistas v1.2, and make missing semantic labels.',
+        'Check Mapillary Vistas v1.2, and write missing semantic labels.',
         'python tools/dataset_converters/mapillary.py data/mapillary_vistas',
         splits=list(COUNTS),
         default=list(COUNTS),

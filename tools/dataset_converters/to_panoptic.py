@@ -1,4 +1,4 @@
-"""Make panoptic annotations of semantic PNGs and, if there are, instances.
+"""Combine semantic PNGs and, if given, instances to panoptic annotations.
 
     python tools/dataset_converters/to_panoptic.py \\
         my_data/train my_data/semantic_train \\
@@ -6,15 +6,15 @@
         --classes sky road person \\
         --instances my_data/annotations/instances_train.json
 
-A semantic PNG, of the same name as its image, is grey and stores the place
-of a class in ``--classes``, from 0; ``--void`` (255) is no class. The things
+A semantic PNG has the name of its image, is grey and stores the index of a
+class in ``--classes``, from 0; ``--void`` (255) is no class. The things
 are the categories of the instance file, a JSON in the COCO layout with
 polygons or run lengths; those that are not among the classes are added to
 them. Without an instance file all classes are stuff, one segment each.
 
-Every instance is pasted over the semantic map, large ones first. What the
-map shows of a thing and no instance covers becomes void, as nobody knows how
-many things it is.
+Every instance is pasted over the semantic map, large ones first. Pixels of a
+thing in the map that no instance covers become void, since the number of
+things there is unknown.
 """
 
 import argparse
@@ -277,8 +277,8 @@ def make_panoptic(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description='Make panoptic annotations of semantic PNGs and, if there '
-        'are, COCO instances.',
+        description='Combine semantic PNGs and, if given, COCO instances to '
+        'panoptic annotations.',
         epilog='Example: python tools/dataset_converters/to_panoptic.py '
         'train semantic_train annotations/panoptic_train.json '
         '--classes sky road person --instances instances_train.json',

@@ -1,17 +1,17 @@
-"""Make panoptic annotations, or label maps, of VOC's coloured masks.
+"""Convert VOC's coloured masks to panoptic annotations or label maps.
 
     python tools/dataset_converters/voc.py VOC2012 voc_converted
 
-reads SegmentationClass/*.png and, if they are there, SegmentationObject/*.png
-of Pascal VOC, or of CVAT's export "Segmentation mask". The colours of the
-classes are those of ``labelmap.txt``, or VOC's own. The images lie in
-JPEGImages/, or anywhere else below the folder under the names of the masks;
-the splits are those of ImageSets/Segmentation/*.txt.
+reads SegmentationClass/*.png and, if present, SegmentationObject/*.png of
+Pascal VOC, or of CVAT's export "Segmentation mask". The colours of the classes
+are those of ``labelmap.txt``, or VOC's own. The images are in JPEGImages/, or
+anywhere below the folder with the names of the masks; the splits are those of
+ImageSets/Segmentation/*.txt.
 
-With objects every class but ``background`` is a thing, and
-``panoptic_{split}.json`` is written with its PNGs; the background is stuff.
-Without objects ``labels_{split}/`` is, and ``classes.txt``. VOC's borders
-(224, 224, 192) become void, and so do pixels of a thing without an object.
+With objects, it writes ``panoptic_{split}.json`` and its PNGs: every class but
+``background`` is a thing, the background is stuff. Without objects, it writes
+``labels_{split}/`` and ``classes.txt``. VOC's borders (224, 224, 192) become
+void, and so do pixels of a thing without an object.
 """
 
 import argparse
@@ -367,8 +367,8 @@ def make_label_maps(
 def parse_args() -> argparse.Namespace:
     """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description="Make panoptic annotations, or label maps, of VOC's "
-        'masks.',
+        description="Convert VOC's masks to panoptic annotations or label "
+        'maps.',
         epilog='Example: python tools/dataset_converters/voc.py VOC2012 '
         'voc_converted',
     )

@@ -734,25 +734,25 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Draw a small panoptic data set of shapes.'
     )
-    parser.add_argument('out_dir', metavar='OUT_DIR', help='folder to make')
+    parser.add_argument('out_dir', metavar='OUT_DIR', help='folder to write')
     parser.add_argument(
-        '--train', type=int, default=320, help='images to train on'
+        '--train', type=int, default=320, help='training images'
     )
     parser.add_argument(
-        '--val', type=int, default=60, help='images to validate on'
+        '--val', type=int, default=60, help='validation images'
     )
-    parser.add_argument(
-        '--test', type=int, default=0, help='images of a test split'
-    )
+    parser.add_argument('--test', type=int, default=0, help='test images')
     parser.add_argument(
         '--hard',
         action='store_true',
-        help='smaller things of any hue that hide more of each other',
+        help='draw smaller things of any hue that hide more of each other',
     )
     parser.add_argument(
         '--size', type=int, default=128, help='height and width in pixels'
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the drawings'
+    )
     parser.add_argument(
         '--force', action='store_true', help='replace an earlier data set'
     )

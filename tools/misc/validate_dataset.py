@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        'data', metavar='CONFIG_OR_FOLDER', help='what to check'
+        'data', metavar='CONFIG_OR_FOLDER', help='data to check'
     )
     parser.add_argument(
         '--strict', action='store_true', help='exit with 1 for warnings, too'
@@ -49,8 +49,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='NAME',
-        help='the classes that are things, for --fix to add to a JSON that '
-        'does not say so',
+        help='the classes that are things, which --fix adds to a JSON '
+        'without isthing',
     )
     parser.add_argument(
         '--workers',
@@ -61,12 +61,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-queries',
         type=int,
-        help='for a folder: queries of the model that is to be trained',
+        help='for a folder: number of queries of the model to train',
     )
     parser.add_argument(
         '--num-classes',
         type=int,
-        help='for a folder of semantic PNGs: their number of classes',
+        help='for a folder of semantic PNGs: number of classes',
     )
     parser.add_argument(
         '--cfg-options',

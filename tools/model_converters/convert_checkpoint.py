@@ -51,8 +51,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--trust-pickle',
         action='store_true',
-        help='run what the file asks for to restore it: only for files whose '
-        'origin you trust',
+        help='allow the file to run code when it is read: only for files '
+        'whose origin you trust',
     )
     add_config_options(parser)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Save a model as a folder that is used by its name, or push it to the Hub.
+"""Save a model as a folder to share, or push it to the Hub.
 
 The folder holds config.json, model.safetensors and a card (README.md), and no
 code: OneFormerInferencer.from_pretrained(folder) and tools/infer.py read it.
@@ -31,11 +31,11 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('source', metavar='SOURCE', help='the model')
+    parser.add_argument('source', metavar='SOURCE', help='model to save')
     parser.add_argument('folder', nargs='?', type=Path, help='folder to write')
-    parser.add_argument('--config', help='config of a checkpoint')
+    parser.add_argument('--config', help='config, if SOURCE is a checkpoint')
     parser.add_argument(
-        '--float16', action='store_true', help='write half as large weights'
+        '--float16', action='store_true', help='store the weights in float16'
     )
     parser.add_argument(
         '--overwrite',
@@ -66,7 +66,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--private',
         action='store_true',
-        help='make a new repository on the Hub a private one',
+        help='make the repository private if it is new',
     )
     add_config_options(parser)
     return parser.parse_args()

@@ -15,11 +15,11 @@ from .segments_dataset import SegmentsDataset
 class OneFormerInstanceDataset(SegmentsDataset):
     """Images with a mask per object, and one JSON in the COCO layout.
 
-    All its classes are things, and it supervises the instance task alone:
-    what lies between the objects is not known. Masks may overlap.
+    All its classes are things, and it supervises only the instance task, since
+    the pixels between the objects are not annotated. Masks may overlap.
 
-    Classes of ``metainfo`` that are stuff need not be in the JSON; the thing
-    classes that it lacks are taken as ``missing_classes`` says. Without
+    Classes of ``metainfo`` that are stuff need not be in the JSON;
+    ``missing_classes`` applies to thing classes that it lacks. Without
     ``metainfo`` the classes are the ``categories`` of the JSON.
 
     ``data_prefix`` has ``img`` for the images. ``filter_cfg`` is that of
@@ -27,8 +27,8 @@ class OneFormerInstanceDataset(SegmentsDataset):
 
     Raises:
         FileNotFoundError: If the JSON does not exist.
-        ValueError: If the JSON has not the COCO layout, contradicts itself or
-            ``metainfo``, or leaves no image.
+        ValueError: If the JSON does not have the COCO layout, contradicts
+            itself or ``metainfo``, or leaves no image.
     """
 
     annotation = 'instance'
@@ -88,7 +88,7 @@ class OneFormerInstanceDataset(SegmentsDataset):
         return self.read_entries(raw)
 
     def read_categories(self, categories: list[dict]) -> dict[int, int | None]:
-        """Settle the classes, and return the label of each category id."""
+        """Set the classes, and return the label of each category id."""
         names = [category['name'] for category in categories]
         labels = self.settle_classes(names, names, self.ann_file)
         return {c['id']: labels[c['name']] for c in categories}
@@ -96,7 +96,7 @@ class OneFormerInstanceDataset(SegmentsDataset):
     def check_missing(
         self, classes: tuple[str, ...], names: list[str], source: str
     ) -> None:
-        """Leave stuff aside: it has no part in the instance task."""
+        """Ignore stuff, which is not part of the instance task."""
         things = self._metainfo.get('thing_classes', classes)
         stuff = [name for name in names if name in classes]
         if wrong := [name for name in stuff if name not in things]:
@@ -112,7 +112,7 @@ class OneFormerInstanceDataset(SegmentsDataset):
     def parse_annotation(
         self, annotation: dict, labels: dict[int, int | None]
     ) -> dict | None:
-        """Return a segment, or None if its class is not to be learned."""
+        """Return a segment, or None if its class is not learned."""
         number = annotation['category_id']
         if number not in labels:
             raise ValueError(
@@ -133,7 +133,7 @@ class OneFormerInstanceDataset(SegmentsDataset):
         )
 
     def check_mask(self, annotation: dict, image: dict) -> None:
-        """Refuse what is neither polygons nor run lengths of the image."""
+        """Refuse a mask that is not polygons or run lengths of the image."""
         size = image['height'], image['width']
         try:
             check_segmentation(annotation['segmentation'], size)

@@ -17,12 +17,12 @@ class OneFormerPanopticDataset(SegmentsDataset):
     """Images with a panoptic PNG each, and one JSON in the COCO layout.
 
     Unlike mmdet's ``CocoPanopticDataset`` it takes the name of the PNG from
-    the annotation, keeps crowds apart from stuff, lets things and stuff come
-    in any order, needs segment ids that are unique within an image only,
-    and can read the class names from the JSON.
+    the annotation, distinguishes crowds from stuff, accepts things and stuff
+    in any order, needs segment ids that are unique only within an image, and
+    can read the class names from the JSON.
 
-    What ``metainfo`` does not give is read from the ``categories`` of the
-    JSON, in their order.
+    Classes that ``metainfo`` does not give are read from the ``categories`` of
+    the JSON, in their order.
 
     ``data_prefix`` has ``img`` for the images and ``seg`` for the PNGs.
     With ``filter_cfg=dict(filter_empty_gt=True)`` images without any thing
@@ -32,9 +32,9 @@ class OneFormerPanopticDataset(SegmentsDataset):
 
     Raises:
         FileNotFoundError: If the JSON does not exist.
-        ValueError: If the JSON has not the COCO panoptic layout, contradicts
-            itself or ``metainfo``, or leaves no image to train on. The
-            message says where, and what to change.
+        ValueError: If the JSON does not have the COCO panoptic layout,
+            contradicts itself or ``metainfo``, or leaves no image to train on.
+            The message says where, and what to change.
     """
 
     annotation = 'panoptic'
@@ -84,7 +84,7 @@ class OneFormerPanopticDataset(SegmentsDataset):
         return data_list
 
     def read_layout(self) -> Coco:
-        """Return what the annotation file holds."""
+        """Return the content of the annotation file."""
         raw = self.read_json()
         annotations = raw.get('annotations') if isinstance(raw, dict) else None
         if isinstance(annotations, list) and any(
@@ -99,7 +99,7 @@ class OneFormerPanopticDataset(SegmentsDataset):
         return self.read_entries(raw)
 
     def read_categories(self, categories: list[dict]) -> dict[int, int | None]:
-        """Settle the classes, and return the label of each category id.
+        """Set the classes, and return the label of each category id.
 
         The label is None where segments become void.
         """

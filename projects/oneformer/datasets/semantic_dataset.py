@@ -20,12 +20,12 @@ from .segments_dataset import SegmentsDataset
 class OneFormerSemanticDataset(SegmentsDataset):
     """Images and PNGs with the class of every pixel, in two folders.
 
-    It supervises the semantic task alone. Value ``i`` of a PNG is the
-    ``i``-th of ``png_classes``, and ``ignore_index`` is void; other values
-    are refused. Void counts as not labelled by default.
+    It supervises only the semantic task. Value ``i`` of a PNG is the ``i``-th
+    of ``png_classes``, and ``ignore_index`` is void; other values are refused.
+    By default void counts as unlabelled.
 
-    ``data_prefix`` has ``img`` and ``seg``; a PNG lies in the same place as
-    its image, subfolders included, with another suffix.
+    ``data_prefix`` has ``img`` and ``seg``; a PNG has the path of its image
+    below these folders, with another suffix.
 
     Args:
         png_classes (Sequence[str], optional): Class of each value, by default
@@ -34,10 +34,10 @@ class OneFormerSemanticDataset(SegmentsDataset):
             lower case; by default that of any image format.
         seg_map_suffix (str): End of the names of PNGs, in its place, in
             upper or lower case.
-        ignore_index (int, optional): Value of pixels that are not labelled;
-            by default 255, or 65535 where 255 is a class.
-        reduce_zero_label (bool): 0 is not labelled, too, and value 1 is the
-            first class.
+        ignore_index (int, optional): Value of unlabelled pixels; by default
+            255, or 65535 if 255 is a class.
+        reduce_zero_label (bool): Whether 0 is unlabelled, too, and value 1 is
+            the first class.
         void (str): See :class:`SegmentsDataset`.
         **kwargs: Arguments of :class:`SegmentsDataset`.
 
@@ -122,7 +122,7 @@ class OneFormerSemanticDataset(SegmentsDataset):
         return self.data_prefix['seg']
 
     def settle_values(self) -> dict:
-        """Settle the classes, and return what the values of a PNG mean."""
+        """Set the classes, and return the meaning of the values of a PNG."""
         names = self.png_classes or self._metainfo.get('classes')
         if names is None or isinstance(names, str):
             raise ValueError(
@@ -159,7 +159,7 @@ class OneFormerSemanticDataset(SegmentsDataset):
             ) from error
 
     def report_missing(self, missing: list[str], found: int) -> None:
-        """Warn of images without a PNG, and refuse a folder of them."""
+        """Warn of images without a PNG; refuse a folder that has no other."""
         where = (
             f'{self.data_prefix["img"]} (*{self.img_suffix or ""}) and '
             f'{self.data_prefix["seg"]} (*{self.seg_map_suffix})'

@@ -53,7 +53,7 @@ class WholeFilesBackend(LocalBackend):
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """Write a checkpoint whole or not at all; only then remove older ones.
+    """Write a checkpoint completely or not at all; then remove older ones.
 
     It has the options of mmengine's ``CheckpointHook``. An interval longer
     than the training, which would save nothing before the end, becomes a
@@ -62,11 +62,11 @@ class WholeCheckpointHook(CheckpointHook):
     not saved.
 
     Args:
-        *args: Of ``CheckpointHook``.
+        *args: Arguments of ``CheckpointHook``.
         backend_args (dict, optional): File backend of mmengine that writes
             the checkpoints. By default they are written by
             :class:`WholeFilesBackend`.
-        **kwargs: Of ``CheckpointHook``.
+        **kwargs: Arguments of ``CheckpointHook``.
     """
 
     interval: int
@@ -109,7 +109,7 @@ class WholeCheckpointHook(CheckpointHook):
             self.interval = interval
 
     def save_now(self, runner: Runner, iteration: int) -> str:
-        """Save a checkpoint unless there is one of this iteration.
+        """Save a checkpoint unless this iteration has one.
 
         Args:
             runner (Runner): Of the training.

@@ -18,8 +18,9 @@ from ..visualization import draw_result
 class ResultDrawingHook(Hook):
     """Write a drawing for every test image and every task with a result.
 
-    They are named ``{image}_{id}_{task}.png``, so that of two images of one
-    name none overwrites the other; an id equal to the name is omitted.
+    The files are named ``{image}_{id}_{task}.png``, so that two images with
+    the same name do not overwrite each other; an id equal to the name is
+    omitted.
 
     Args:
         out_dir (str): Folder of the drawings.

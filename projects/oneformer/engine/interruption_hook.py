@@ -19,10 +19,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Training was asked to stop, and did, with a checkpoint.
+    """Training was stopped by a signal, after saving a checkpoint.
 
     Attributes:
-        signal (signal.Signals): What asked for it.
+        signal (signal.Signals): The signal that stopped it.
         checkpoint (str): Path of the checkpoint.
     """
 
@@ -42,9 +42,9 @@ class InterruptionHook(Hook):
     """On Ctrl-C or SIGTERM, finish the iteration, save a checkpoint and stop.
 
     A second Ctrl-C stops at once. A validation stops after its current batch,
-    and is not made up for when training resumes. Without a
-    :class:`WholeCheckpointHook` that counts iterations, signals do what they
-    did before.
+    and is not repeated when training resumes. Without a
+    :class:`WholeCheckpointHook` that counts iterations, signals keep their
+    usual effect.
 
     Args:
         interval (int): The processes of a distributed training agree on
@@ -64,7 +64,7 @@ class InterruptionHook(Hook):
         self._process = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Listen to the signals."""
+        """Install the signal handlers."""
         self._requested = None
         self._process = os.getpid()
         self._checkpoints = next(
@@ -83,7 +83,7 @@ class InterruptionHook(Hook):
             }
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the signals to whom they belonged before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
@@ -95,7 +95,7 @@ class InterruptionHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Stop if asked to, where the optimizer has made its step."""
+        """Stop after a signal, once the optimizer has made its step."""
         done = runner.iter + 1
         wrapper = runner.optim_wrapper
         if getattr(wrapper, 'should_update', lambda: True)():
@@ -108,7 +108,7 @@ class InterruptionHook(Hook):
         data_batch: Any = None,
         outputs: Any = None,
     ) -> None:
-        """Stop if asked to, with the weights that are validated.
+        """Stop after a signal, with the weights that are validated.
 
         ``EMAHook`` has put averaged weights in their place: with it, training
         stops after the next iteration.

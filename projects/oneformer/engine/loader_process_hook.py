@@ -17,11 +17,12 @@ _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 @HOOKS.register_module()
 class LoaderProcessHook(Hook):
-    """Let loader processes end with the process that reads from them.
+    """End loader processes together with the process that reads from them.
 
-    By themselves they notice that it is gone, but not while they wait for it
-    to take a batch: after ``kill -9`` they would stay, with their memory and
-    the pipes of the terminal. On other systems than Linux nothing changes.
+    By default they notice the end of that process, except while they wait for
+    it to take a batch: after ``kill -9`` they would keep running and hold
+    their memory and the pipes of the terminal. The hook has an effect on Linux
+    only.
     """
 
     def before_train(self, runner: Runner) -> None:

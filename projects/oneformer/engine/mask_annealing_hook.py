@@ -22,9 +22,9 @@ class MaskAnnealingHook(Hook):
     is without masks.
 
     Args:
-        start (Sequence[float], optional): For each joint block.
-        end (Sequence[float], optional): For each joint block.
-        power (float): Of the decline.
+        start (Sequence[float], optional): Start for each joint block.
+        end (Sequence[float], optional): End for each joint block.
+        power (float): Exponent of the decline.
 
     Raises:
         InputError: If only one of start and end is given, or a block would
@@ -101,7 +101,7 @@ class MaskAnnealingHook(Hook):
         """Return the probability of each block.
 
         Args:
-            time (float): Fraction of the training that is over.
+            time (float): Completed fraction of the training.
         """
         assert self.phases is not None
         return [

@@ -19,17 +19,18 @@ FSDP_PREFIX = '_fsdp_wrapped_module.'
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
-    """Set weight decay by the type of module, also where a name sets the rate.
+    """Set weight decay by the type of module, even if a name sets the rate.
 
-    mmengine's constructor stops at the first name that matches: a backbone
-    with a smaller learning rate loses the rule for its norm layers. Here
-    both rules apply, and parameters alike share one group of the optimizer.
+    mmengine's constructor stops at the first name that matches, so a backbone
+    with a smaller learning rate loses the rule for its norm layers. Here both
+    rules apply, and parameters with equal settings share one group of the
+    optimizer.
 
-    ``paramwise_cfg`` knows ``norm_decay_mult``, ``decayed_norms`` (names of
-    norm classes that ``norm_decay_mult`` leaves alone),
+    ``paramwise_cfg`` has the options ``norm_decay_mult``, ``decayed_norms``
+    (names of norm classes that ``norm_decay_mult`` does not apply to),
     ``embedding_decay_mult`` and ``custom_keys`` (part of the name ->
-    ``lr_mult``, ``decay_mult``; the longest part that sets a value wins, over
-    the type of module, too).
+    ``lr_mult``, ``decay_mult``; the longest matching part wins, and overrides
+    the type of module).
 
     Args:
         optim_wrapper_cfg (dict): Config of the wrapper with its optimizer.
@@ -37,8 +38,8 @@ class ModuleTypeOptimConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         ValueError: If ``paramwise_cfg`` or one of its ``custom_keys`` has an
-            option that is not known, ``decayed_norms`` is no list, or the
-            optimizer lacks the value that is to be multiplied.
+            unknown option, ``decayed_norms`` is not a list, or the optimizer
+            lacks the value to multiply.
     """
 
     def __init__(

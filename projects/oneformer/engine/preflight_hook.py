@@ -30,7 +30,7 @@ class PreflightHook(Hook):
     Before a run it raises an error for
 
     - classes of a dataset that are not those of the model, in names or order,
-    - a training set that supervises none of the tasks that are drawn,
+    - a training set that supervises none of the sampled tasks,
     - a metric whose task is not among those of the model, or whose ground
       truth the annotation does not have;
 
@@ -41,10 +41,11 @@ class PreflightHook(Hook):
       of the classes, are dropped,
     - class names of more than 77 tokens, which are truncated,
     - classes without a segment in the training data,
-    - label maps with one class and ignored pixels alone,
-    - things with one segment in each of many images, as stuff has.
+    - label maps that hold a single class and ignored pixels only,
+    - things with one segment in each of many images, which is typical of
+      stuff.
 
-    Of label maps 100 of each training set are read for it.
+    For this, 100 label maps of each training set are read.
 
     Raises:
         ValueError: For the errors above.

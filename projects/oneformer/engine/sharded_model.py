@@ -20,15 +20,16 @@ class ShardedModel(MMFullyShardedDataParallel):
     """Divide parameters, gradients and optimizer state among processes.
 
     mmengine's wrapper fails on parameters without dimensions, such as the
-    temperature of the contrastive loss: FSDP does not divide them. Here each
-    process has them whole, and their gradients are averaged before a step.
+    temperature of the contrastive loss, since FSDP does not divide them. Here
+    each process has a full copy, and their gradients are averaged before a
+    step.
 
     Args:
         module (nn.Module): The model.
-        min_layer_params (int, optional): The layers with as many parameters
-            are gathered one at a time, when they compute: the elements of
-            any ``nn.ModuleList`` that consist of other modules. By default,
-            the model is gathered at once.
+        min_layer_params (int, optional): Layers with at least as many
+            parameters are gathered one at a time, when they compute. A layer
+            is an element of an ``nn.ModuleList`` that consists of other
+            modules. By default the model is gathered at once.
         **kwargs: Options of mmengine's ``MMFullyShardedDataParallel`` and of
             PyTorch's ``FullyShardedDataParallel``.
     """
@@ -71,7 +72,7 @@ class ShardedModel(MMFullyShardedDataParallel):
         return super().train_step(data, optim_wrapper)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the weights alone, so that a checkpoint has no more.
+        """Return only the weights, so that a checkpoint holds nothing else.
 
         FSDP marks the tensors. A marked tensor is saved as an object, which
         the safe reading of checkpoints refuses.

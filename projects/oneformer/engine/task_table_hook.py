@@ -20,8 +20,8 @@ COLUMNS = (
 class TaskTableHook(Hook):
     """Print PQ, AP and mIoU, each with the task token it was measured with.
 
-    The metrics need the prefixes ``panoptic``, ``instance`` and
-    ``semantic``. What was not measured is left out; what is undefined, as AP
+    The metrics need the prefixes ``panoptic``, ``instance`` and ``semantic``.
+    Metrics that were not measured are left out; an undefined one, such as AP
     without any thing in the ground truth, is a dash.
     """
 

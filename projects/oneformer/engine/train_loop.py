@@ -17,25 +17,25 @@ _RECORD = 'train_samples'  # in the message hub, and so in checkpoints
 
 @LOOPS.register_module()
 class ReproducibleTrainLoop(IterBasedTrainLoop):
-    """Iterations that depend on the seed and their number alone.
+    """Iterations that depend only on the seed and their number.
 
     Before each iteration the generators of Python, NumPy and PyTorch are
-    seeded with the seed of the run, the rank and the number of the
-    iteration; before each sample, also with its place in the batch. So a
-    checkpoint needs no state of any generator or sampler: N iterations, a
-    kill, ``--resume`` and M iterations are N + M iterations. Images that were
-    seen before are not read again.
+    seeded with the seed of the run, the rank and the number of the iteration;
+    before each sample, also with its index in the batch. Therefore a
+    checkpoint needs no state of generators or samplers: N iterations, a kill,
+    ``--resume`` and M iterations give the same weights as N + M iterations.
+    Images that were seen before are not read again.
 
     Args:
         runner (Runner): Runs the loop.
         dataloader (dict): Config of the dataloader. Sampler and batch sampler
-            may be any that give the same indices for the same seed.
+            must give the same indices for the same seed.
         max_iters (int): Number of iterations.
         val_begin (int): The first iteration after which to validate.
         val_interval (int): Validate after every so many iterations, and after
             the last.
-        dynamic_intervals (list[tuple[int, int]], optional): Further intervals
-            of validation, each with the iteration it begins at.
+        dynamic_intervals (list[tuple[int, int]], optional): Further validation
+            intervals, each with its first iteration.
 
     Raises:
         TypeError: If the dataloader is built already.

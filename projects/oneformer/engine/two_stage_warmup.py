@@ -9,23 +9,23 @@ from ..errors import InputError
 
 @PARAM_SCHEDULERS.register_module()
 class TwoStageWarmupPolyLR(LRSchedulerMixin, _ParamScheduler):
-    """Warm up what is new first, then the pretrained ViT.
+    """Warm up new parameters first, then the pretrained ViT.
 
-    New parameters: linear from 0 over ``warmup`` iterations, then
-    ``(1 - t) ** power``, ``t`` being what is over of the rest. The ViT: 0
-    over ``warmup`` iterations, linear over ``vit_warmup`` more, then the same
-    polynomial over its own rest. :class:`ViTOptimConstructor` says which
-    groups are which.
+    The rate of new parameters is linear from 0 over ``warmup`` iterations,
+    then ``(1 - t) ** power``, where ``t`` is the completed fraction of the
+    rest. That of the ViT is 0 over ``warmup`` iterations, linear over the next
+    ``vit_warmup``, then the same polynomial over the remaining ones.
+    :class:`ViTOptimConstructor` marks the groups.
 
     Args:
         optimizer (Optimizer | BaseOptimWrapper): With ``vit`` in its groups.
-        warmup (int): Iterations.
-        vit_warmup (int): Iterations after these.
+        warmup (int): Iterations of the first warm-up.
+        vit_warmup (int): Iterations of the second warm-up.
         end (int): Iterations of the whole training.
-        power (float): Of the polynomial.
+        power (float): Exponent of the polynomial.
         by_epoch (bool): Must be False; part of mmengine's interface.
         begin (int): Must be 0; part of mmengine's interface.
-        last_step (int): Of a training that is resumed.
+        last_step (int): Last step of a resumed training.
         verbose (bool): Whether to print the rates.
 
     Raises:

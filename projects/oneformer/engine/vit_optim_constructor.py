@@ -18,24 +18,25 @@ _BLOCK = re.compile(r'(backbone|panoptic_head)\.blocks\.(\d+)\.')
 class ViTOptimConstructor(DefaultOptimWrapperConstructor):
     """Give early blocks of the ViT a smaller learning rate.
 
-    Block ``i`` of ``N`` has ``decay_rate ** (N - 1 - i)`` of it, the
-    embeddings that of the first block. The final norm, queries and heads have
-    all of it. Every parameter has the weight decay of the optimizer.
+    The rate of block ``i`` of ``N`` is multiplied by ``decay_rate ** (N - 1 -
+    i)``; the embeddings have the rate of the first block. The final norm,
+    queries and heads have the full rate. Every parameter has the weight decay
+    of the optimizer.
 
     Groups of the ViT have ``vit=True``, the others ``vit=False``, which
     :class:`TwoStageWarmupPolyLR` reads.
 
-    ``paramwise_cfg`` knows ``decay_rate`` (0.8) and ``decay_joint`` (True):
-    whether joint blocks have smaller rates, too, as for DINOv2; for DINOv3
-    they have all of it.
+    ``paramwise_cfg`` has the options ``decay_rate`` (0.8) and ``decay_joint``
+    (True): whether joint blocks have smaller rates, too, as for DINOv2; for
+    DINOv3 they have the full rate.
 
     Args:
         optim_wrapper_cfg (dict): Config of the wrapper with its optimizer.
         paramwise_cfg (dict, optional): See above.
 
     Raises:
-        InputError: If ``paramwise_cfg`` has an option that is not known, or
-            the optimizer has no ``lr``.
+        InputError: If ``paramwise_cfg`` has an unknown option, or the
+            optimizer has no ``lr``.
 
     Source: arXiv:2503.19108, section A, and its released code.
     """

@@ -37,12 +37,13 @@ class WorkDirError(UserError, RuntimeError):
 
 @HOOKS.register_module()
 class WorkDirLockHook(Hook):
-    """Keep a second training out of the folder of a running one.
+    """Prevent a second training in the folder of a running one.
 
-    The operating system releases the lock with the process, however it ends.
+    The operating system releases the lock when the process ends, even if it is
+    killed.
 
     Raises:
-        WorkDirError: If another training has the folder.
+        WorkDirError: If another training uses the folder.
     """
 
     priority = 'VERY_HIGH'

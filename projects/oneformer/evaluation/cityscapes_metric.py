@@ -155,12 +155,11 @@ class CityscapesMetric(BaseMetric):
 class CityscapesInstanceAP(CityscapesMetric):
     """AP of instances by the official script of Cityscapes.
 
-    Metrics are fractions, named as those of ``InstanceAP``: ``segm_mAP``,
-    ``segm_mAP_50`` and ``segm_mAP_{class}``; NaN where there is no object.
+    Metrics are fractions with the names of ``InstanceAP``: ``segm_mAP``,
+    ``segm_mAP_50`` and ``segm_mAP_{class}``; NaN if there is no object.
 
     The files to submit are, for each image, a list
-    ``{outfile_prefix}.instance/{image}_pred.txt`` and one mask for each of
-    its lines.
+    ``{outfile_prefix}.instance/{image}_pred.txt`` and one mask per line of it.
 
     Arguments are those of :class:`CityscapesMetric`. The annotation is
     ``*_gtFine_instanceIds.png``.
@@ -305,7 +304,7 @@ class CityscapesPixelIoU(CityscapesMetric):
     script = 'evalPixelLevelSemanticLabeling'
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Let the official script count the pixels of a batch.
+        """Count the pixels of a batch by the official script.
 
         Args:
             data_batch (dict): Not used.

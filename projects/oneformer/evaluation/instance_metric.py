@@ -37,10 +37,10 @@ CATEGORY_KEYS = ('name', 'label')
 class InstanceAP(BaseMetric):
     """AP of instances by the COCO protocol, computed by hotcoco.
 
-    Masks are turned into run lengths at once. Ground truth comes with the
-    samples (``instances`` of ``EvalTargets``) or from a COCO JSON. Objects
-    are measured by their mask and numbered from 1 inside, whatever their ids
-    in the file. Only the images that were processed count.
+    Masks are converted to run lengths at once. Ground truth comes with the
+    samples (``instances`` of ``EvalTargets``) or from a COCO JSON. Objects are
+    measured by their mask; their ids in the file are replaced by numbers from
+    1. Only the images that were processed count.
 
     Metrics are fractions, by the names of mmdet's ``CocoMetric``
     (``segm_mAP``, ``segm_mAP_50`` ... and ``segm_AR@100``), -1 where the
@@ -57,15 +57,14 @@ class InstanceAP(BaseMetric):
         outfile_prefix (str, optional): Also write the predictions as
             ``{outfile_prefix}.segm.json`` or ``.bbox.json``.
         category_file (str, optional): JSON whose categories, matched by name,
-            give the ids to write there. By default these are those of
-            ``ann_file``, and the labels where there is none.
-        format_only (bool): Write files and measure nothing; no ground truth
-            is needed.
+            give the ids to write there. By default those of ``ann_file``, or
+            the labels if there is none.
+        format_only (bool): Only write files; no ground truth is needed.
         collect_device (str): Where results of all processes are gathered.
         prefix (str, optional): Prefix of the metric names.
 
     Raises:
-        ValueError: If an option is unknown, or ``format_only`` comes without
+        ValueError: If an option is unknown, or ``format_only`` is set without
             ``outfile_prefix``.
     """
 
@@ -117,7 +116,7 @@ class InstanceAP(BaseMetric):
         Raises:
             FileNotFoundError: If the annotation file does not exist.
             ValueError: If a sample lacks one of them, or the annotation file
-                does not know an image or a class.
+                lacks an image or a class.
         """
         for sample in data_samples:
             check_result(sample, 'instance')
@@ -145,7 +144,7 @@ class InstanceAP(BaseMetric):
 
     @property
     def annotations(self) -> dict:
-        """What the annotation file says of each image, by its id."""
+        """Annotations of each image in the file, by its id."""
         if self._annotations is None:
             assert self.ann_file is not None, 'the samples have the truth'
             self._annotations = read_annotations(

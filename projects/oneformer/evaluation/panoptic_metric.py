@@ -20,9 +20,9 @@ from .samples import check_result, check_sizes, check_truth
 class PanopticQuality(BaseMetric):
     """PQ, SQ and RQ by the COCO protocol, computed by hotcoco.
 
-    Ground truth comes with the samples (see ``EvalTargets``), predictions
-    are kept as run lengths. The quality of things or stuff is NaN where
-    neither ground truth nor predictions have any.
+    Ground truth comes with the samples (see ``EvalTargets``); predictions are
+    stored as run lengths. The quality of things or stuff is NaN if neither
+    ground truth nor predictions have any.
 
     Args:
         classwise (bool): Also PQ of each class, as ``PQ_{name}``.
@@ -31,13 +31,12 @@ class PanopticQuality(BaseMetric):
             in ``{outfile_prefix}.panoptic/``.
         category_file (str, optional): JSON whose categories, matched by name,
             give the ids to write there. By default these are the labels.
-        format_only (bool): Write files and measure nothing; no ground truth
-            is needed.
+        format_only (bool): Only write files; no ground truth is needed.
         collect_device (str): Where results of all processes are gathered.
         prefix (str, optional): Prefix of the metric names.
 
     Raises:
-        ValueError: If ``format_only`` comes without ``outfile_prefix``.
+        ValueError: If ``format_only`` is set without ``outfile_prefix``.
 
     Source: arXiv:1801.00868.
     """
@@ -118,7 +117,7 @@ class PanopticQuality(BaseMetric):
         return metrics
 
     def compare(self, results: list[dict]) -> dict:
-        """Return what hotcoco finds, NaN where there is nothing."""
+        """Return hotcoco's results, NaN if there is nothing to average."""
         things = set(self.dataset_meta['thing_classes'])
         categories = [
             dict(id=label, name=name, isthing=int(name in things))
@@ -154,7 +153,7 @@ class PanopticQuality(BaseMetric):
         return quality
 
     def write_results(self, results: list[dict]) -> None:
-        """Write the JSON that goes with the PNGs."""
+        """Write the JSON for the PNGs."""
         classes = self.dataset_meta['classes']
         things = set(self.dataset_meta['thing_classes'])
         ids = list(range(len(classes)))

@@ -21,23 +21,23 @@ AVERAGES = ('either', 'truth')
 
 @METRICS.register_module()
 class SemanticIoU(BaseMetric):
-    """mIoU, mAcc and aAcc from a confusion matrix in whole numbers.
+    """mIoU, mAcc and aAcc from a confusion matrix of integers.
 
-    Of each image only the pairs of labels that occur are kept, with their
-    number of pixels. A pixel whose ground truth is ``ignore_index`` counts
-    nowhere. Metrics are in percent, NaN where there is nothing to average.
+    For each image only the pairs of labels that occur are stored, with their
+    number of pixels. A pixel whose ground truth is ``ignore_index`` does not
+    count. Metrics are in percent, NaN if there is nothing to average.
 
     ``mIoU`` and ``mAcc`` are means over classes, ``aAcc`` is the share of
-    pixels that are right.
+    correct pixels.
 
     Args:
-        average (str): Which classes ``mIoU`` is the mean of: those in ground
-            truth or prediction ('either', as the reference and mmseg do: a
-            class that is only predicted counts with 0), or those in the
-            ground truth ('truth', as later versions of detectron2 do). The
-            latter is for a set that holds some of the classes of the model
-            only: what the model predicts of the others costs pixels there,
-            but no class of its own.
+        average (str): The classes that ``mIoU`` is the mean of: those in
+            ground truth or prediction ('either', as in the reference and
+            mmseg: a class that is only predicted counts as 0), or those in the
+            ground truth ('truth', as in later versions of detectron2). The
+            latter is for a data set with only some of the classes of the
+            model: predictions of the others then cost pixels, but do not add
+            classes with an IoU of 0.
         classwise (bool): Also IoU of each class, as ``IoU_{name}``.
         ignore_index (int, optional): Ground truth that does not count; by
             default 255, or 65535 with more than 255 classes.
@@ -45,13 +45,12 @@ class SemanticIoU(BaseMetric):
             with one channel into ``{outfile_prefix}.semantic/``.
         file_labels (Sequence[int], optional): What to write there for each
             class, by default its label.
-        format_only (bool): Write files and measure nothing; no ground truth
-            is needed.
+        format_only (bool): Only write files; no ground truth is needed.
         collect_device (str): Where results of all processes are gathered.
         prefix (str, optional): Prefix of the metric names.
 
     Raises:
-        ValueError: If ``average`` is unknown, or ``format_only`` comes
+        ValueError: If ``average`` is unknown, or ``format_only`` is set
             without ``outfile_prefix``.
     """
 
@@ -130,7 +129,7 @@ class SemanticIoU(BaseMetric):
             ) from error
 
     def draw(self, labels: np.ndarray) -> np.ndarray:
-        """Return what a result file holds, np.uint8 or np.uint16 (H, W)."""
+        """Return the labels of a result file, np.uint8 or np.uint16 (H, W)."""
         numbers = self.file_labels
         if numbers is None:
             numbers = range(len(self.dataset_meta['classes']))

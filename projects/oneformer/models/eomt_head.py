@@ -32,21 +32,21 @@ class Prediction(NamedTuple):
 class EoMTHead(QueryHead):
     """Let queries join the last blocks of a ViT, and predict masks.
 
-    In training there is a prediction before each of these joint blocks and
-    one after the last. The attention of a query to the patches may be limited
-    to the mask it predicts, with a probability for each block, see
-    :meth:`set_mask_probs`; training anneals it to 0, see
-    :class:`MaskAnnealingHook`. Without masks, inference is that of a ViT with
-    more tokens. Until then a block is masked in evaluation if it is masked
-    for most queries in training.
+    In training there is a prediction before each of these joint blocks and one
+    after the last. The attention of a query to the patches may be restricted
+    to the mask it predicts, with a probability for each block
+    (:meth:`set_mask_probs`), which training anneals to 0
+    (:class:`MaskAnnealingHook`). Without masks, inference is that of a ViT
+    with more tokens. Before the annealing ends, evaluation masks a block if
+    training masks it for most queries.
 
-    With a task token the predictions depend on the task: one network solves
-    three. Without, it is the EoMT of the paper.
+    With a task token the predictions depend on the task, and one network
+    solves three tasks. Without it, this is the EoMT of the paper.
 
     Args:
         num_classes (int): Number of classes, K.
         num_queries (int): Number of queries, Q.
-        num_layers (int): Joint blocks, at least one.
+        num_layers (int): Number of joint blocks, at least one.
         block (dict): Arguments of :class:`ViTBlock`, as of the backbone.
         patch_size (int): As of the backbone.
         task_token (dict, optional): Config of the task token.
@@ -58,14 +58,14 @@ class EoMTHead(QueryHead):
         text_mapper (dict, optional): Config of the text branch.
         contrastive_loss (dict, optional): Config of the query-text loss. It
             compares the texts with the queries after the first joint block,
-            where they have seen the image.
+            when they have attended to the image.
         with_cp (bool): Recompute the joint blocks in the backward pass, for
             memory.
         init_cfg (dict, optional): Initialization config.
 
     Raises:
-        InputError: If parts are given that need others, or a place is not
-            known.
+        InputError: If a part is given without the parts it needs, or a place
+            is unknown.
 
     Source: arXiv:2503.19108; the task token and texts arXiv:2211.06220.
     """
@@ -195,8 +195,8 @@ class EoMTHead(QueryHead):
     def decode(self, pixels: ImageTokens, tasks: Sequence[str]) -> HeadOutput:
         """Predict as :meth:`QueryHead.decode` says.
 
-        Of several tasks each has its own queries and runs through the joint
-        blocks; without a task token the answer to all of them is the same.
+        Each of several tasks has its own queries, which run through the joint
+        blocks; without a task token the predictions of all tasks are the same.
         """
         if self.task_token is not None:
             return self.decode_ids(pixels, self.task_token.ids_of(tasks))
@@ -297,7 +297,7 @@ class EoMTHead(QueryHead):
     def masks_block(self, i: int) -> bool:
         """Whether the attention of some queries is masked in a joint block.
 
-        In evaluation it is that of all or none.
+        In evaluation it is masked for all queries or for none.
         """
         return self._mask_probs[i] > (0 if self.training else 0.5)
 
@@ -311,7 +311,7 @@ class EoMTHead(QueryHead):
     ) -> Tensor:
         """Keep queries to the foreground of the masks they predict.
 
-        In training some are left free, at random.
+        In training some queries, chosen at random, attend everywhere.
 
         Args:
             prediction (Prediction): Before the block.

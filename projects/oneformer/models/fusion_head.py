@@ -40,11 +40,12 @@ class OneFormerFusionHead(BaseModule):
         object_mask_thr (float): Panoptic: class score that a query must
             exceed.
         iou_thr (float): Panoptic: share of its own mask that a segment must
-            keep in the competition for pixels.
-        max_per_image (int | None): Instance: scores kept, things or not.
-            None keeps as many as there are queries.
-        block_size (int | None): Height and width of the blocks, which bounds
-            memory and changes no result. None takes 128 on a CPU (64 for
+            win from the other queries.
+        max_per_image (int | None): Instance: number of best (query, class)
+            pairs to select, before stuff is removed. None selects as many as
+            there are queries.
+        block_size (int | None): Height and width of the blocks. It bounds
+            memory and does not change results. By default 128 on a CPU (64 for
             semantic results) and 512 elsewhere.
         init_cfg (dict, optional): Initialization config.
 
@@ -143,8 +144,9 @@ class OneFormerFusionHead(BaseModule):
     ) -> PixelData:
         """Give every pixel the segment with the best score, or void.
 
-        The score of a segment is the class score of its query. Where several
-        make one segment of stuff, it is their mean, weighted by pixels.
+        The score of a segment is the class score of its query. If several
+        queries make one segment of stuff, it is their mean, weighted by
+        pixels.
         """
         if self.num_classes >= INSTANCE_OFFSET:
             raise ValueError(

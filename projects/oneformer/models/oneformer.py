@@ -32,21 +32,21 @@ class OneFormer(BaseDetector):
         panoptic_fusion_head (dict): Config of the fusion head.
         metainfo (dict): ``classes`` (all names, in label order) and
             ``thing_classes`` (the countable ones), as in the dataset.
-        train_cfg (dict, optional): What exists in training only:
-            ``criterion``, ``text_mapper``, ``contrastive_loss``. Without it
-            the model is an inference model.
-        test_cfg (dict, optional): ``tasks``, for samples that name none
-            themselves, and options of the fusion head.
-        checkpoint_classes (Sequence[str], optional): For training that
-            starts from a file of another implementation, its class names in
-            label order: the rows of equal names are taken over into the class
-            head. By default those that the file gives, as folders of
-            transformers do; an empty list takes over none.
-        compile (bool | dict): Whether to run backbone, pixel decoder and
-            decoder through ``torch.compile``, or its options; see
+        train_cfg (dict, optional): Parts for training only: ``criterion``,
+            ``text_mapper``, ``contrastive_loss``. Without it the model is an
+            inference model.
+        test_cfg (dict, optional): ``tasks``, for samples that do not name
+            their tasks, and options of the fusion head.
+        checkpoint_classes (Sequence[str], optional): For training that starts
+            from a file of another implementation, its class names in label
+            order: rows of the class layer with equal names are loaded. By
+            default the names in the file, if it has them, as folders of
+            transformers do; with an empty list no row is loaded.
+        compile (bool | dict): Whether to compile backbone, pixel decoder and
+            decoder by ``torch.compile``, or its options; see
             :meth:`compile_parts`.
-        max_non_finite (int): Batches in a row that training skips because
-            something in them is NaN or infinite. One more ends it.
+        max_non_finite (int): Consecutive batches that training may skip
+            because of NaN or infinity. One more ends training.
         lean (bool): Whether feed-forward networks and windows of Swin
             recompute a part of their activations in the backward pass. By
             default they do: training needs two thirds of the memory, with
@@ -117,8 +117,8 @@ class OneFormer(BaseDetector):
     def compile_parts(self, **options) -> None:
         """Run backbone, neck, pixel decoder and decoder compiled.
 
-        They are compiled when first called, each as one graph. Reading
-        texts, matching (on the host), losses and fusion are not compiled.
+        They are compiled when first called, each as one graph. The text
+        branch, matching (on the host), losses and fusion are not compiled.
         Names of weights do not change.
 
         By default each image size is compiled separately: with symbolic
@@ -139,7 +139,7 @@ class OneFormer(BaseDetector):
 
         Raises:
             ValueError: If the file left most of the backbone unchanged.
-                mmdet's Swin accepts that of another backbone silently.
+                mmdet's Swin silently accepts the file of another backbone.
         """
         init_cfg = getattr(self.backbone, 'init_cfg', None) or {}
         path = isinstance(init_cfg, dict) and init_cfg.get('checkpoint')
@@ -192,7 +192,7 @@ class OneFormer(BaseDetector):
         Args:
             batch_inputs (Tensor): Normalised images, (B, 3, H, W).
             batch_data_samples (SampleList): May have ``task`` (str) or
-                ``tasks`` (several), else ``test_cfg.tasks`` applies, and
+                ``tasks`` (several), otherwise ``test_cfg.tasks`` applies, and
                 ``semantic_scores`` (bool), for a semantic result with the
                 ``scores`` of all classes.
             rescale (bool): Results in the size of the original image.

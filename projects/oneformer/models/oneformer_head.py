@@ -49,7 +49,7 @@ class OneFormerHead(QueryHead):
         in_channels (Sequence[int]): Channels of the backbone features.
         feat_channels (int): Width of queries and features, C.
         num_classes (int): Number of classes, K.
-        num_queries (int): Queries, the task token included, Q.
+        num_queries (int): Number of queries, including the task token, Q.
         pixel_decoder (dict): Config of the pixel decoder.
         task_token (dict): Config of the task token.
         query_init (dict): Config of the query initialisation.
@@ -188,8 +188,8 @@ class OneFormerHead(QueryHead):
     ) -> HeadOutput:
         """Predict before and after each layer; see :meth:`QueryHead.decode`.
 
-        Several tasks of all images share what depends on the images alone:
-        keys, values and masks are not repeated for them. The queries of the
+        Several tasks share everything that depends only on the images: keys,
+        values and masks are not repeated for each task. The queries of the
         output are those before the first layer.
         """
         return self.decode_ids(pixels, self.task_token.ids_of(tasks))

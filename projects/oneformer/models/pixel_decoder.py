@@ -35,8 +35,9 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
 
     Args:
         encoder (dict): Config of the encoder, as of mmdet's class.
-        attention_backend (str): Of the deformable attention: ``'auto'``,
-            ``'mmcv'``, ``'triton'``, ``'grid_sample'`` or ``'pytorch'``.
+        attention_backend (str): Backend of the deformable attention:
+            ``'auto'``, ``'mmcv'``, ``'triton'``, ``'grid_sample'`` or
+            ``'pytorch'``.
         positional_encoding (dict, optional): Part of mmdet's interface. The
             model has one encoding,
             ``dict(num_feats=feat_channels // 2, normalize=True)``.
@@ -45,8 +46,8 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         **kwargs: Other arguments of ``MSDeformAttnPixelDecoder``.
 
     Raises:
-        ValueError: If there is no such backend, or ``positional_encoding``
-            is another one.
+        ValueError: If the backend is unknown, or ``positional_encoding`` is
+            another one.
     """
 
     def __init__(

@@ -15,10 +15,10 @@ from .layers.positions import sine_positions
 class QueryInit(BaseModule):
     """Turn the task token into object queries that have seen the image.
 
-    Each query starts as the task token and looks at the 1/4 feature map in
-    a small transformer. As in the released weights, the *values* are the
-    position encoding alone and the *keys* are position plus projected
-    features: the image acts through the attention weights only.
+    Each query starts as the task token and attends to the 1/4 feature map in a
+    small transformer. As in the released weights, the *values* are only the
+    position encoding and the *keys* are position plus projected features: the
+    image acts only through the attention weights.
 
     Args:
         in_channels (int): Channels of the mask features.

@@ -17,9 +17,9 @@ from ..text import task_sentence
 class TaskToken(BaseModule):
     """Map the sentence "The task is {task}" to a token.
 
-    The two-layer MLP reads the 77 raw token ids of the sentence as numbers
-    (up to 49407); there is no embedding table. Half precision would round
-    the ids, so the token is computed in float32 whatever the autocast.
+    The two-layer MLP reads the 77 raw token ids of the sentence as numbers (up
+    to 49407); there is no embedding table. Half precision would round the ids,
+    so the token is computed in float32 under any autocast.
 
     Args:
         embed_dims (int): Width of the token.

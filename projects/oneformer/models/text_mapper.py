@@ -14,9 +14,9 @@ from ..text import fill_text_slots
 class TextMapper(BaseModule):
     """Encode the texts of each image and add learned context.
 
-    ``num_queries - num_context`` text slots are encoded and projected; the
-    ``num_context`` learned vectors are appended behind them, the same for
-    every image, so that text queries and object queries are equally many.
+    ``num_queries - num_context`` text slots are encoded and projected;
+    ``num_context`` learned vectors, the same for every image, are appended, so
+    that there are as many text queries as object queries.
 
     Args:
         num_queries (int): Text queries to produce, Q.
@@ -71,10 +71,11 @@ class TextMapper(BaseModule):
         """Return the text queries of a batch.
 
         Args:
-            texts (Sequence[Sequence[str]]): Class texts of each image, one
-                per object (or class), in class order. Texts beyond the slots
-                are cut.
-            fillers (Sequence[str]): The text that pads each image's slots.
+            texts (Sequence[Sequence[str]]): Class texts of each image, one per
+                object (or class), in class order. Texts beyond the slots are
+                dropped.
+            fillers (Sequence[str]): The text for the empty slots of each
+                image.
 
         Returns:
             Tensor: Text queries, (B, Q, C).

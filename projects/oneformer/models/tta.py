@@ -25,8 +25,8 @@ class OneFormerTTA(BaseTTAModel):
     those of the others; the class with the largest sum wins. Only the sum is
     in memory, whatever the number of augmentations.
 
-    Panoptic and instance results are sets of queries, which do not
-    correspond from one augmentation to the next: they have no average.
+    Panoptic and instance results are sets of queries, which do not correspond
+    between augmentations, so they cannot be averaged.
 
     Args:
         module (dict | nn.Module): The model, an ``OneFormer``.
@@ -120,7 +120,7 @@ class OneFormerTTA(BaseTTAModel):
     ) -> SampleList:
         """Add up the semantic scores of each image.
 
-        The sum has its largest class where the average has it.
+        Sum and average have the same largest class.
 
         Args:
             data_samples_list (Sequence[Sequence[DetDataSample]]): Per

@@ -13,10 +13,10 @@ from .annotation_transform import AnnotationTransform
 class EvalTargets(AnnotationTransform):
     """Make panoptic, instance and semantic ground truth for evaluation.
 
-    It comes from the segments, in the size of the original image: put it
-    behind :class:`LoadSegments`, both behind the transforms that resize.
-    What the annotation does not hold is left out: a set that has instances
-    alone gets ``instances`` alone, one that has label maps alone
+    It is derived from the segments, in the size of the original image: put
+    this step after :class:`LoadSegments`, and both after the transforms that
+    resize. Only the ground truth that the annotation supports is added: a data
+    set with instances only gets ``instances``, one with label maps only
     ``gt_seg_map``.
 
     Required Keys: ``gt_seg_map`` (coded ids), ``segments_info``,
@@ -30,7 +30,7 @@ class EvalTargets(AnnotationTransform):
     Added Keys: ``instances`` (things only, as mmdet's ``CocoMetric`` reads
     them: ``bbox``, ``bbox_label``, ``mask``, ``ignore_flag``).
 
-    Removed Keys: Of the above, those of tasks that are not supervised.
+    Removed Keys: Those of the above that belong to unsupervised tasks.
     """
 
     def transform_annotation(self, results: dict) -> dict:

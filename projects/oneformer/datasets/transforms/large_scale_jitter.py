@@ -16,9 +16,9 @@ class LargeScaleJitter(BaseTransform):
 
     The image is scaled to fit ``ratio * size`` with ``ratio`` drawn from
     ``ratio_range``, with Pillow's bilinear filter (which averages when it
-    shrinks), ids with nearest neighbour. Where it is larger than ``size`` it
-    is cropped, one random fraction placing the crop on both axes; where it
-    is smaller it is padded at the bottom and right, ids with 0 (void).
+    shrinks), ids with nearest neighbour. If it is larger than ``size`` it is
+    cropped, at the same random fraction on both axes; if it is smaller it is
+    padded at the bottom and right, ids with 0 (void).
 
     Required Keys: ``img``, ``gt_seg_map`` (optional).
 

@@ -21,7 +21,7 @@ class LoadImage(LoadImageFromFile):
     Args:
         max_pixels (int): A larger image is refused. A pipeline that sets it
             cannot be used with mmdet's ``DetInferencer`` and
-            ``inference_detector``, which give it to their own classes.
+            ``inference_detector``, which pass it to their own classes.
         backend_args (dict, optional): File backend of mmengine.
 
     Raises:

@@ -28,8 +28,8 @@ class LoadSegments(AnnotationTransform):
     Chooses :class:`LoadPanopticSegments`, :class:`LoadInstanceSegments` or
     :class:`LoadSemanticSegments`, so that one pipeline serves all datasets.
 
-    The ids are numbered from 1, so that a map of one channel holds them. Only
-    where there are more than 254 they stay coded in three.
+    The ids are numbered from 1 and stored in one channel. Only if there are
+    more than 254, they stay coded in three.
 
     Required Keys: ``annotation`` and those of the transform it chooses.
 
@@ -76,8 +76,8 @@ class LoadPanopticSegments(AnnotationTransform):
     """Read the panoptic PNG as it is, with ids in its three channels.
 
     The ids stay coded as red + 256 green + 65536 blue until
-    :class:`TaskTargets`: so every transform that handles ``gt_seg_map``
-    (flip, resize with nearest neighbour, crop, pad) handles them, too.
+    :class:`TaskTargets`, so every transform that handles ``gt_seg_map`` (flip,
+    resize with nearest neighbour, crop, pad) handles them, too.
 
     A PNG with a palette is read by its colours.
 
@@ -91,9 +91,9 @@ class LoadPanopticSegments(AnnotationTransform):
 
     Raises:
         FileNotFoundError: If the PNG does not exist.
-        ValueError: If the image has no annotation, or the PNG is damaged,
-            is not RGB with 8 bits, has not the size of the image or shows
-            none of its segments.
+        ValueError: If the image has no annotation, or the PNG is damaged, is
+            not RGB with 8 bits, differs in size from the image or shows none
+            of its segments.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
@@ -150,7 +150,7 @@ class LoadPanopticSegments(AnnotationTransform):
         return np.ascontiguousarray(png[..., :3])
 
     def check_ids(self, coded: np.ndarray, results: dict) -> None:
-        """Refuse a PNG that stores something else than segment ids."""
+        """Refuse a PNG that does not store segment ids."""
         expected = [segment['id'] for segment in results['segments_info']]
         # Some rows mostly show one of them.
         for part in (coded[::16], coded):
@@ -172,9 +172,9 @@ class LoadPanopticSegments(AnnotationTransform):
 class LoadInstanceSegments(AnnotationTransform):
     """Draw polygons and run lengths into one map of ids.
 
-    Where masks overlap, the overlap has an id of its own that belongs to all
-    of them: no pixel of a mask is lost, and every transform that handles a
-    map of ids handles overlapping masks.
+    An overlap of masks gets a separate id that belongs to all of them: no
+    pixel of a mask is lost, and every transform that handles a map of ids
+    handles overlapping masks.
 
     Required Keys: ``img_path``, ``height``, ``width``, ``segments_info``,
     ``ori_shape`` (optional).
@@ -243,9 +243,9 @@ class LoadSemanticSegments(AnnotationTransform):
 
     Raises:
         FileNotFoundError: If the PNG does not exist.
-        ValueError: If the PNG is damaged, has not the size of the image, is
-            an image of colours, has a value that stands for no class, or
-            shows traces of JPEG compression or smooth scaling.
+        ValueError: If the PNG is damaged, differs in size from the image, is a
+            colour image, has a value that is no class, or shows traces of JPEG
+            compression or smooth scaling.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:

@@ -16,14 +16,13 @@ from .eval_targets import map_type
 class LoadSemanticTruth(AnnotationTransform):
     """Take the semantic ground truth from a PNG with one label per pixel.
 
-    For data sets whose semantic annotation is not that of their panoptic
-    one. Put it behind :class:`EvalTargets`, whose map it replaces, or where
-    there is no panoptic annotation at all. A PNG with a palette is read by
-    its indices.
+    For data sets whose semantic annotation differs from their panoptic one.
+    Put it after :class:`EvalTargets`, whose map it replaces, or use it alone
+    if there is no panoptic annotation. A PNG with a palette is read by its
+    indices.
 
-    The PNG of an image lies in ``seg_prefix`` as the image lies in
-    ``img_prefix``, with the end ``img_suffix`` of its path replaced by
-    ``seg_suffix``.
+    The path of a PNG below ``seg_prefix`` is that of its image below
+    ``img_prefix``, with ``img_suffix`` at the end replaced by ``seg_suffix``.
 
     Required Keys: ``img_path``, ``classes``, ``ori_shape``.
 
@@ -35,11 +34,11 @@ class LoadSemanticTruth(AnnotationTransform):
         img_suffix (str, optional): End of the names of images, in upper or
             lower case; by default that of any image format.
         seg_suffix (str): End of the names of PNGs.
-        ignore_index (int, optional): Label in the PNG that does not count,
-            before ``reduce_zero_label``; by default 255, or 65535 where 255
-            is a class.
-        reduce_zero_label (bool): In the PNG 0 does not count, and labels
-            begin with 1 (the original files of ADE20K).
+        ignore_index (int, optional): Label of ignored pixels in the PNG,
+            before ``reduce_zero_label``; by default 255, or 65535 if 255 is a
+            class.
+        reduce_zero_label (bool): Whether 0 is ignored in the PNG, and labels
+            begin with 1 (as in the original files of ADE20K).
         backend_args (dict, optional): File backend of mmengine.
 
     Raises:

@@ -14,10 +14,9 @@ from .resized_crop import contiguous
 class PadToSize(BaseTransform):
     """Do what mmcv's ``Pad`` does with a ``size``, and pack faster.
 
-    Images that are smaller are padded at the bottom and right. The values
-    lie in memory channel by channel, as the model takes them, so that
-    ``PackDetInputs`` need not copy the image. To other transforms it is
-    an array like any other.
+    Smaller images are padded at the bottom and right. The image is stored
+    channel by channel, as the model reads it, so that ``PackDetInputs`` need
+    not copy it. For other transforms it is an ordinary array.
 
     Required Keys: ``img``, ``gt_seg_map`` (optional).
 

@@ -15,13 +15,12 @@ from .resized_crop import resized_crop, resized_id_crop
 class RandomChoiceResizeCrop(BaseTransform):
     """Do what ``RandomChoiceResize`` and ``RandomCrop`` do, on the crop only.
 
-    Same random numbers, same result as of mmdet's transforms, with
+    Random numbers and results are those of mmdet's transforms, with
     ``keep_ratio=True`` and ``backend='pillow'`` of the first: the image is
-    scaled to fit one of ``scales``, all equally likely, with Pillow's
-    bilinear filter (which averages when it shrinks), ids with nearest
-    neighbour, and every place of the crop is equally likely. But only the
-    pixels of the crop are computed. An image that is smaller than the crop
-    stays so.
+    scaled to fit one of ``scales``, all equally likely, with Pillow's bilinear
+    filter (which averages when it shrinks), ids with nearest neighbour, and
+    every place of the crop is equally likely. But only the pixels of the crop
+    are computed. An image that is smaller than the crop is not padded.
 
     Boxes and masks are not handled: there are none before
     :class:`TaskTargets`.

@@ -11,8 +11,8 @@ from ...tasks import TASKS, check_task
 class SampleTask(BaseTransform):
     """Draw one task per image, with the given probabilities.
 
-    Of tasks that the annotation of the image cannot supervise none is
-    drawn; the others keep their proportions.
+    A task that the annotation of the image cannot supervise is never drawn;
+    the others keep their proportions.
 
     The draws follow ``np.random``, which ``ReproducibleTrainLoop`` seeds for
     each sample: no two ranks or epochs draw alike.

@@ -14,18 +14,19 @@ LEVELS = np.arange(256, dtype=np.float32)
 class SSDColorJitter(BaseTransform):
     """Change brightness, contrast, saturation and hue at random.
 
-    Brightness comes first; then, with equal chances, contrast, saturation
-    and hue, or saturation, hue and contrast. Each of the four takes part
-    with probability 0.5. After each the values are cut to 0 to 255 and
-    rounded down, unlike in ``PhotoMetricDistortion`` of mmdet, which stays
-    with floats, and of mmseg, which never draws the largest hue.
+    Brightness comes first; then, with equal probability, contrast, saturation
+    and hue, or saturation, hue and contrast. Each of the four is applied with
+    probability 0.5. After each the values are clipped to 0 to 255 and rounded
+    down, unlike in ``PhotoMetricDistortion`` of mmdet, which computes in
+    floats, and of mmseg, which never draws the largest hue.
 
     Required Keys: ``img`` (np.uint8, (H, W, 3), BGR).
 
     Modified Keys: ``img``.
 
     Args:
-        brightness_delta (float): Largest change of the values, of 255.
+        brightness_delta (float): Largest change of the values, which are 0 to
+            255.
         contrast_range (tuple[float, float]): Factors of the values.
         saturation_range (tuple[float, float]): Factors of the saturation.
         hue_delta (int): Largest change of the hue, in steps of 2 degrees.

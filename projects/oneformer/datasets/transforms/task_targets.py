@@ -22,9 +22,9 @@ class TaskTargets(BaseTransform):
     panoptic  things and stuff         segment
     ========  =======================  ======================
 
-    Crowds and segments of which no pixel is left make no mask. Their pixels,
-    like void, count as background of all masks, or as not labelled if
-    ``void`` is ``'ignore'``. Padding is background.
+    Crowds and segments without a remaining pixel get no mask. Their pixels,
+    like void, count as background of all masks, or as unlabelled if ``void``
+    is ``'ignore'``. Padding is background.
 
     Required Keys: ``task``, ``gt_seg_map`` (coded ids), ``segments_info``;
     optional are ``void``, ``unlabelled_classes``, ``classes`` and
@@ -82,9 +82,9 @@ class TaskTargets(BaseTransform):
 
     @staticmethod
     def keep_open_things(results: dict) -> None:
-        """Leave stuff out of the classes that are not labelled.
+        """Remove stuff from the unlabelled classes.
 
-        This task knows things only, whatever was labelled.
+        The instance task has things only.
         """
         if results.get('unlabelled_classes'):
             classes, things = results['classes'], results['thing_classes']

@@ -12,8 +12,8 @@ from ...text import class_text, filler_text
 class TaskTexts(BaseTransform):
     """Write one text per ground-truth mask, in the order of the classes.
 
-    The model pads the list with the filler text to its number of text
-    queries, and cuts it there.
+    The model pads the list with the filler text to its number of text slots,
+    and drops the texts beyond.
 
     Required Keys: ``task``, ``gt_bboxes_labels``, ``classes``.
 
@@ -23,11 +23,11 @@ class TaskTexts(BaseTransform):
         class_template (str): Text of a class, ``{}`` being its name.
         filler_template (str): Text of an empty slot, ``{}`` being the task
             with its article.
-        names (dict[str, str], optional): What texts call some classes: a
-            synonym, a shorter name, another language.
+        names (dict[str, str], optional): Other names of classes for the texts,
+            such as a synonym, a shorter name or another language.
 
     Raises:
-        ValueError: If ``names`` has a name that is no class.
+        ValueError: If ``names`` has a key that is no class.
 
     Source: arXiv:2211.06220, task-dynamic text queries.
     """

@@ -19,7 +19,7 @@ from .neighborhood_attention import BACKENDS, neighborhood_attention
 class DiNAT(BaseModule):
     """Dilated Neighborhood Attention Transformer.
 
-    Parameters have the names of the published weights, without classifier.
+    Parameters have the names of the published weights; there is no classifier.
 
     Args:
         embed_dims (int): Channels of the first level; each further level has
@@ -27,19 +27,20 @@ class DiNAT(BaseModule):
         depths (Sequence[int]): Blocks of each level.
         num_heads (Sequence[int]): Attention heads of each level.
         kernel_size (int): Side of the neighborhood, odd.
-        dilations (Sequence[Sequence[int]]): Of each block of each level.
-        mlp_ratio (float): Hidden channels of the feed-forward networks by
-            their channels.
-        drop_path_rate (float): Of the last block, in [0, 1); the first has
-            0, those between lie on a line.
+        dilations (Sequence[Sequence[int]]): Dilation of each block of each
+            level.
+        mlp_ratio (float): Hidden channels of the feed-forward networks,
+            relative to their input channels.
+        drop_path_rate (float): Rate of the last block, in [0, 1); it grows
+            linearly from 0 at the first block.
         out_indices (Sequence[int]): Levels whose output is returned.
-        frozen_stages (int): Nothing is frozen at -1, the patch embedding at
-            0, and the first n levels with it at n.
+        frozen_stages (int): -1 freezes nothing, 0 the patch embedding, n also
+            the first n levels.
         with_cp (bool): Recompute blocks in the backward pass, for memory.
         backend (str): How the attention is computed: ``'auto'``,
             ``'pytorch'`` or ``'natten'``.
-        init_cfg (dict, optional): Initialization config. Without, weights
-            are drawn as those of a vision transformer.
+        init_cfg (dict, optional): Initialization config. By default weights
+            are initialized as in a vision transformer.
 
     Raises:
         ValueError: If options contradict each other or the backend cannot be

@@ -38,13 +38,13 @@ class PlainViT(BaseModule):
     belong to the head; see :class:`EoMTHead`.
 
     Args:
-        num_layers (int): Blocks, those of the head not counted.
+        num_layers (int): Number of blocks, without those of the head.
         block (dict): Arguments of :class:`ViTBlock`.
         patch_size (int): Side of a patch in pixels.
         num_registers (int): Register tokens, R.
-        image_size (int | None): Side of the square images that the learned
-            positions are for; those of other images are resampled. None for
-            rotary positions, as of DINOv3.
+        image_size (int | None): Side of the square images of the learned
+            positions, which are resampled for other sizes. None for rotary
+            positions, as in DINOv3.
         with_cp (bool): Recompute the blocks in the backward pass, for memory.
         init_cfg (dict, optional): Initialization config.
 

@@ -21,7 +21,7 @@ class DeformableAttention(MultiScaleDeformableAttention):
     Args:
         backend (str): ``'auto'``, ``'mmcv'``, ``'triton'``,
             ``'grid_sample'`` or ``'pytorch'``.
-        **options: Of mmcv's module, with ``batch_first=True``.
+        **options: Options of mmcv's module, with ``batch_first=True``.
 
     Raises:
         ValueError: If there is no such backend.
@@ -48,9 +48,9 @@ class DeformableAttention(MultiScaleDeformableAttention):
     ) -> Tensor:
         """Attend to a few points around each query on every level.
 
-        The first six arguments are those that mmdet's encoder layer gives
-        any attention. ``key`` and ``key_pos`` have no part in deformable
-        attention, and no position is padding in this model.
+        The first six arguments are those that mmdet's encoder layer passes to
+        any attention. Deformable attention uses neither ``key`` nor
+        ``key_pos``, and no position is padding in this model.
 
         Args:
             query (Tensor): Features of all levels, (B, N, C).

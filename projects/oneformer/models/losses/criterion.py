@@ -24,7 +24,7 @@ from .unlabelled import (
 class OneFormerCriterion(BaseModule):
     """Losses of every prediction of the decoder, the first included.
 
-    Unlabelled classes and ignored regions are not background to it; the
+    Unlabelled classes and ignored regions do not count as background; the
     rules are those of :mod:`.unlabelled`.
 
     Args:
@@ -158,8 +158,8 @@ class OneFormerCriterion(BaseModule):
             cls_scores (Tensor): Class logits of a prediction, (B, Q, K + 1).
             targets (list[Target]): Per image.
             matches (list[Match]): Per image.
-            labelled_shares (list[Tensor | None]): Per image, by what to
-                multiply the loss of each query without a match, (Q,).
+            labelled_shares (list[Tensor | None]): Per image, factors for the
+                loss of each query without a match, (Q,).
 
         Returns:
             Tensor: Scalar.
@@ -207,7 +207,7 @@ class OneFormerCriterion(BaseModule):
     ) -> tuple[Tensor, Tensor]:
         """Binary and dice loss of the matched masks, two scalars.
 
-        Points in ignored regions have no part in either.
+        Points in ignored regions are left out of both.
         """
         # Only matched queries get a mask map.
         embeds = [
@@ -261,8 +261,8 @@ class OneFormerCriterion(BaseModule):
             mask_features (Tensor): Features at stride 4, (B, C, H/4, W/4).
             points (Tensor): x and y in [0, 1], (M, P, 2).
             truth (Tensor): Values of the masks there, (M, P).
-            ignored (Tensor | None): Which points have no part, (M, P).
-            num_masks (Tensor): What the losses are divided by.
+            ignored (Tensor | None): Whether a point is ignored, (M, P).
+            num_masks (Tensor): Divisor of the losses.
         """
         logits = matched_logits(embeds, mask_features)
         if len(logits) == 0:
