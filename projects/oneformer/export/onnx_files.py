@@ -254,6 +254,7 @@ def _write(graph: _Graph, path: Path, metadata: dict[str, str]) -> None:
     size = sum(
         value.const_value.nbytes
         for value in exported.model.graph.initializers.values()
+        if value.const_value is not None
     )
     if size > MAX_BYTES:
         raise InputError(
