@@ -251,9 +251,11 @@ def _write(graph: _Graph, path: Path, metadata: dict[str, str]) -> None:
             verbose=False,
         )
     assert exported is not None
-    values = exported.model.graph.initializers.values()
-    tensors = (value.const_value for value in values)
-    size = sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    size = sum(
+        value.const_value.nbytes
+        for value in exported.model.graph.initializers.values()
+        if value.const_value is not None
+    )
     if size > MAX_BYTES:
         raise InputError(
             f'{path.name} would hold {size / 2**30:.1f} GiB of weights, and '
