@@ -85,6 +85,7 @@ EXTRAS = {
         'pytest',
         'pytest-xdist',
         'setuptools>=70.1',
+        'tifffile',
         'transformers<5',
     ],
     'site': SITE,

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
-from transformers import EomtConfig, EomtForUniversalSegmentation
 
 from projects.oneformer.weights.eomt import to_transformers_eomt
 from tests.model_configs import (
@@ -16,6 +16,11 @@ from tests.model_configs import (
     tiny_eomt,
 )
 
+transformers = pytest.importorskip(
+    'transformers',
+    minversion='4.57',
+    reason='needs EoMT and DINOv3 of transformers 4.57',
+)
 SIZE = 64
 
 
@@ -34,14 +39,14 @@ def make_pair(mask_probs: tuple[float, float]) -> Pair:
     """
     ours = build_model(tiny_eomt(size=SIZE))
     ours.panoptic_head.set_mask_probs(mask_probs)
-    oracle = EomtForUniversalSegmentation(oracle_config())
+    oracle = transformers.EomtForUniversalSegmentation(oracle_config())
     oracle.load_state_dict(to_transformers_eomt(ours.state_dict()))
     return Pair(oracle.eval(), ours)
 
 
-def oracle_config(**settings) -> EomtConfig:
+def oracle_config(**settings) -> transformers.EomtConfig:
     """Return the config of the oracle for :func:`tiny_eomt`."""
-    return EomtConfig(
+    return transformers.EomtConfig(
         **dict(
             hidden_size=WIDTH,
             num_hidden_layers=4,

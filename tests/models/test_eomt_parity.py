@@ -3,10 +3,14 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
 from projects.oneformer.weights.vit import divide, to_whole_vit
-from tests.eomt_oracle import SIZE, make_pair, oracle_predictions
+from tests.eomt_oracle import (
+    SIZE,
+    make_pair,
+    oracle_predictions,
+    transformers,
+)
 from tests.model_configs import (
     NUM_POINTS,
     NUM_QUERIES,
@@ -142,8 +146,8 @@ def test_losses_and_gradients_are_those_of_transformers(
 
 def dinov3_pair():
     """DINOv3 of transformers, and a model of ours with its weights."""
-    theirs = DINOv3ViTModel(
-        DINOv3ViTConfig(
+    theirs = transformers.DINOv3ViTModel(
+        transformers.DINOv3ViTConfig(
             hidden_size=WIDTH,
             num_hidden_layers=4,
             num_attention_heads=4,
