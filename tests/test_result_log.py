@@ -16,7 +16,7 @@ from _outputs import CocoInstances, CocoPanoptic, Lines  # noqa: E402
 from _result_log import ResultLog  # noqa: E402
 from _sources import Item  # noqa: E402
 
-from projects.oneformer.errors import InputError  # noqa: E402
+from projects.oneformer.errors import FileError, InputError  # noqa: E402
 from projects.oneformer.results import (  # noqa: E402
     Segment,
     SegmentationResult,
@@ -42,6 +42,16 @@ def test_each_image_is_a_line_as_soon_as_it_is_done(tmp_path):
     results.add('b "c".jpg', dict(height=3))
     results.close()
     assert len(lines(tmp_path / 'segments.jsonl')) == 2
+
+
+@pytest.mark.parametrize('content', ['', '{"task', '[]', 'null'])
+def test_damaged_settings_are_named_and_nothing_is_written(tmp_path, content):
+    log(tmp_path).close()
+    path = tmp_path / 'segments.settings.json'
+    path.write_text(content)
+    with pytest.raises(FileError, match='settings.json is damaged'):
+        log(tmp_path)
+    assert path.read_text() == content
 
 
 def test_what_is_done_is_known_to_a_run_that_resumes(tmp_path, monkeypatch):

@@ -35,6 +35,7 @@ class ResultLog:
     Raises:
         InputError: If the folder has results and this run does not resume,
             or has results of other settings.
+        FileError: If the file of the settings is damaged.
     """
 
     def __init__(
@@ -77,7 +78,16 @@ class ResultLog:
         if not path.exists():
             write_json(str(path), settings)
             return
-        found = json.loads(path.read_bytes())
+        try:
+            found = json.loads(path.read_bytes())
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise FileError(
+                f'{path} is damaged: expected the settings of the results '
+                'beside it. Remove it if they are those of this run, or '
+                'choose another --out-dir.'
+            )
         # As JSON has them.
         for key, own in json.loads(json.dumps(settings)).items():
             if found.get(key) != own:
