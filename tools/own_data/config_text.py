@@ -183,9 +183,9 @@ def _about(plan: Plan, path: Path) -> str:
         f'Train: {train}',
         f'Test: {test}',
     ]
-    inside = '\n'.join(lines).replace('\\', '\\\\').replace('"', '\\"')
     # A name that is not UTF-8 cannot be written as it is.
-    return inside.encode('utf-8', 'backslashreplace').decode('utf-8')
+    inside = '\n'.join(lines).encode('utf-8', 'backslashreplace').decode()
+    return inside.replace('\\', '\\\\').replace('"', '\\"')
 
 
 def _classes(plan: Plan) -> str:
