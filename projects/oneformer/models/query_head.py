@@ -1,6 +1,7 @@
 """What heads of queries have in common: predictions, texts and losses."""
 
 import types
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -160,10 +161,11 @@ class QueryHead(BaseModule):
             # Bound, so that a copy of the model calls it with itself.
             setattr(self, name, types.MethodType(function, self))
 
+    @abstractmethod
     def pixel_features(self, feats: Any) -> Any:
         """Return what all tasks share, from the features of the backbone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shared_tensors(self, feats: Any) -> dict[str, Tensor]:
         """Return what :meth:`pixel_features` is computed from, by name.
 
@@ -175,12 +177,12 @@ class QueryHead(BaseModule):
             whose size follows from that of the image; the shape of the others
             does not.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> Any:
         """Return :meth:`pixel_features` of :meth:`shared_tensors`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode_indices(self, pixels: Any, tasks: Tensor) -> HeadOutput:
         """Decode as :meth:`decode`, for tasks as indices in ``TASKS``.
 
@@ -188,8 +190,8 @@ class QueryHead(BaseModule):
             pixels: Of B images, from :meth:`pixel_features`.
             tasks (Tensor): int64, (T * B,).
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, pixels: Any, tasks: Sequence[str]) -> HeadOutput:
         """Predict for the task that each image is asked.
 
@@ -201,7 +203,6 @@ class QueryHead(BaseModule):
         Returns:
             HeadOutput: For T * B images.
         """
-        raise NotImplementedError
 
     def forward(
         self, feats: Any, tasks: Sequence[str]
