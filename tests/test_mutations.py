@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MMLogger
 
 from tests.mutations import agreement
 from tests.mutations.agreement import DisagreementError, examine, prepare
@@ -19,7 +20,11 @@ COUNT = 100
 
 @pytest.fixture(autouse=True)
 def quiet():
+    logger = MMLogger.get_current_instance()
+    level = logger.level
     prepare()
+    yield
+    logger.setLevel(level)  # other tests read the log
 
 
 @pytest.mark.parametrize('kind', KINDS)
