@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from threading import Event
 
 import numpy as np
 import pytest
@@ -33,9 +34,16 @@ class Visitor:
         self.page = context.new_page()
         self.page.set_default_timeout(TIMEOUT)
         self.page.on('request', lambda r: self.requests.append(r.url))
-        self.page.on('pageerror', lambda e: self.problems.append(str(e)))
+        self.page.on('pageerror', self._note_problem)
         self.page.goto(address)
         self.find('#photo input[type=file]').wait_for(state='attached')
+
+    def _note_problem(self, error) -> None:
+        # Example images of gradio 6.17 raise now and then while they load,
+        # and are shown all the same. Our script has no address.
+        _, place, *_ = error.stack.splitlines()
+        if '/assets/' not in place:
+            self.problems.append(error.stack)
 
     def find(self, selector: str):
         return self.page.locator(selector)
@@ -120,6 +128,32 @@ def test_three_tasks_are_shown_after_one_pass_through_the_backbone(
     visitor.page.screenshot(path=tmp_path / 'all.png', full_page=True)
     assert calls == ['first']
     assert visitor.problems == []
+
+
+def test_a_task_chosen_while_the_image_is_segmented_is_shown(
+    visit, photos, models, monkeypatch
+):
+    network = models[0].inferencer.model
+    features, running, go_on = network.pixel_features, Event(), Event()
+
+    def wait_then_compute(inputs):
+        running.set()
+        assert go_on.wait(TIMEOUT / 1000)
+        return features(inputs)
+
+    monkeypatch.setattr(network, 'pixel_features', wait_then_compute)
+    visitor = visit()
+    field = visitor.find('#photo input[type=file]')
+    field.set_input_files(photos / 'photo.png')
+    assert running.wait(TIMEOUT / 1000)
+    visitor.show('instance')
+    visitor.expect(visitor.find('#viewer')).to_contain_text('no result yet')
+    visitor.show('semantic')
+    go_on.set()
+    visitor.panel('semantic')
+    assert visitor.find('#viewer .panel').count() == 1
+    chosen = visitor.find('#view').get_by_label('semantic', exact=True)
+    visitor.expect(chosen).to_be_checked()
 
 
 def test_the_page_asks_no_other_server(visit, photos, address):

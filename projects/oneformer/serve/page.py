@@ -35,7 +35,10 @@ ALL_TASKS = 'side by side'
 FOLDER = Path(__file__).parent
 CHOOSE = 'Choose an image: its segments appear here.'
 FAILED = 'This image cannot be segmented.'
-DROPPED = 'The result of this image was dropped: choose the image again.'
+NO_RESULT = (
+    'This image has no result yet, or it was dropped after an hour: then '
+    'choose the image again.'
+)
 # A GPU computes one image at a time; the others wait in the queue.
 ONE_AT_A_TIME = dict(concurrency_id='model', concurrency_limit=1)
 # What the page does is not listed among the endpoints for programs, nor takes
@@ -49,6 +52,8 @@ CSS = """
 @media (max-width: 600px) {
   .gradio-container .main.fillable { padding: 0.75rem; }
   #viewer .html-container { padding: 0; }
+  /* All tabs fit: gradio hides the last ones in a menu otherwise. */
+  .gradio-container .tab-container button { padding: 0 var(--size-2); }
 }
 """
 
@@ -112,17 +117,15 @@ class Page:
         self,
         path: str | None,
         name: str,
-        view: str,
-        score_thr: float,
-        opacity: float,
         progress=gr.Progress(),  # noqa: B008 (how gradio finds it)
     ) -> tuple:
-        """Segment an image in all tasks; return what changes on the page."""
-        views = views_of(self.models[name])
-        view = view if view in views else views[0]
-        choices = gr.Radio(choices=views, value=view)
+        """Segment an image in all tasks; return the result and a note.
+
+        What is drawn of the result is decided when it is there: a visitor
+        may have chosen another task, threshold or opacity by then.
+        """
         if path is None:
-            return None, choices, message_html(CHOOSE), None, '', None
+            return None, ''
         with errors_for_visitors():
             progress(0.1, desc='Reading the image')
             upload = read_upload(path, self.limits)
@@ -130,21 +133,39 @@ class Page:
             result = self.models[name].segment(upload)
             progress(0.9, desc='Drawing')
             shown = resize_result(result, fit(result.size, SHOWN_SIDE))
-        held = Held(upload, result, shown)
-        drawn = self.draw(held, path, view, score_thr, opacity)
-        return held, choices, *drawn[:2], size_note(upload), None
+        return Held(upload, result, shown), size_note(upload)
+
+    def views(self, name: str, view: str) -> Any:
+        """Offer the views of a model; keep the one chosen if it is one."""
+        views = views_of(self.models[name])
+        if view in views:
+            return gr.Radio(choices=views)
+        return gr.Radio(choices=views, value=views[0])
 
     def draw(
         self,
-        held: Held | None,
+        held: Held | str | None,
         path: str | None,
         view: str,
         score_thr: float,
         opacity: float,
     ) -> tuple:
-        """Draw the result that is held; no model is run."""
-        if held is None:
-            return message_html(DROPPED if path else CHOOSE), None, None
+        """Draw the result that is held; no model is run.
+
+        Args:
+            held (Held | str, optional): The result, or the message in place
+                of it.
+            path (str, optional): Of the image on the page.
+            view (str): A task, or all.
+            score_thr (float): Lowest score of instances.
+            opacity (float): Of the segments, 0 to 1.
+
+        Returns:
+            tuple: HTML of the viewer, both images of the slider, no files.
+        """
+        if not isinstance(held, Held):
+            message = held or (NO_RESULT if path else CHOOSE)
+            return message_html(message), None, None
         shown = held.shown.filter(score_thr)
         tasks = [view] if view in shown.tasks else list(shown.tasks)
         assert shown.image is not None
@@ -155,10 +176,10 @@ class Page:
         return html, (image, drawing), None
 
     def files(
-        self, held: Held | None, score_thr: float, opacity: float
+        self, held: Held | str | None, score_thr: float, opacity: float
     ) -> Iterator[list[str]]:
         """Write the files of the result, in the size of the upload."""
-        if held is None:
+        if not isinstance(held, Held):
             raise gr.Error(CHOOSE, print_exception=False)
         result = in_full_size(held.result, held.upload, score_thr)
         with TemporaryDirectory() as folder:
@@ -357,22 +378,22 @@ class Page:
         segmented = gr.on(
             [photo.change, model.change],
             self.segment,
-            [photo, model, *settings],
-            [held, parts.view, *drawn, note, parts.files],
+            [photo, model],
+            [held, note],
             trigger_mode='always_last',
             show_progress_on=drawn,
             **ONE_AT_A_TIME,
             **OF_THE_PAGE,
         )
         # The last result would stand beside an image that failed.
-        segmented.failure(
-            no_result,
-            None,
-            [held, *drawn, note, parts.files],
-            **OF_THE_PAGE,
+        segmented.failure(no_result, None, [held, note], **OF_THE_PAGE)
+        model.change(
+            self.views, [model, parts.view], parts.view, **OF_THE_PAGE
         )
+        # One listener draws, for a new result as for a new setting: runs of
+        # it follow one another, and the last has the newest of both.
         gr.on(
-            [part.change for part in settings],
+            [part.change for part in (held, *settings)],
             self.draw,
             [held, photo, *settings],
             [*drawn, parts.files],
@@ -602,7 +623,8 @@ class Page:
                 pwa=False,
                 ssr_mode=False,
                 footer_links=['api', 'settings'],
-                css=CSS,
+                # As css, gradio would apply it inside the page's frame only.
+                head=f'<style>{CSS}</style>',
                 app_kwargs=dict(middleware=[Middleware(JSONErrors)]),
             )
         except OSError as error:
@@ -661,8 +683,8 @@ def in_full_size(
 
 
 def no_result() -> tuple:
-    """Return what the page shows of an image that cannot be segmented."""
-    return None, message_html(FAILED), None, '', None
+    """Return what `Page.segment` returns of an image it cannot segment."""
+    return FAILED, ''
 
 
 def size_note(upload: Upload) -> str:
