@@ -12,8 +12,10 @@ from projects.oneformer.pretrained.hub import download_folder
 from projects.oneformer.weights.huggingface_folder import (
     save_huggingface_folder,
 )
+from tests.model_configs import build_model
 from tests.pretrained.conftest import tiny_config
 from tests.pretrained.hub_server import TOKEN, serve
+from tests.pretrained.test_eomt_folder import eomt_config
 from tests.pretrained.test_folder import FILES, assert_same
 
 pytest.importorskip(
@@ -79,12 +81,23 @@ def test_a_oneformer_of_transformers_is_pulled(hub, inferencer, tmp_path):
     assert not [r for r in hub.requests if r.endswith('.bin')]
 
 
+def test_an_eomt_of_transformers_is_pulled(hub, tmp_path):
+    config = eomt_config()
+    model = build_model(config.model, seed=3)
+    path = tmp_path / 'theirs'
+    save_huggingface_folder(config, model.state_dict(), path)
+    hub.repos['lab/eomt'] = {f.name: f.read_bytes() for f in path.iterdir()}
+    pulled = OneFormerInferencer.from_pretrained('lab/eomt', device='cpu')
+    for name, value in model.state_dict().items():
+        assert pulled.model.state_dict()[name].equal(value), name
+
+
 def test_weights_of_another_model_are_not_downloaded(hub):
     hub.repos['lab/bert'] = {
         'config.json': json.dumps(dict(model_type='bert')).encode(),
         'model.safetensors': b'large',
     }
-    with pytest.raises(InputError, match="'bert', expected a OneFormer"):
+    with pytest.raises(InputError, match="'bert', expected a model"):
         OneFormerInferencer.from_pretrained('lab/bert')
     assert not [r for r in hub.requests if r.endswith('.safetensors')]
 

@@ -99,11 +99,11 @@ def _check_kind(config: Path, repo_id: str) -> None:
     content = read_object_file(config)
     if content.get('library') == LIBRARY:
         return
-    if content.get('model_type') != 'oneformer':
+    if content.get('model_type') not in ('oneformer', 'eomt'):
         raise InputError(
             f'{repo_id} on the Hub is a model of type '
-            f'{content.get("model_type")!r}, expected a OneFormer of this '
-            'package or of transformers.'
+            f'{content.get("model_type")!r}, expected a model of this '
+            'package, or a OneFormer or EoMT of transformers.'
         )
 
 

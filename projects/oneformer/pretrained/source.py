@@ -11,10 +11,11 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from ..errors import InputError, MissingFileError
 from ..shipped_configs import config_path
 from ..weights.reader import read_checkpoint
+from .eomt_settings import eomt_settings
 from .folder import CONFIG_FILE, is_model_folder
 from .hub import download_folder
 from .published import recognise
-from .settings import read_settings
+from .settings import read_object_file, read_settings
 from .transformers_settings import transformers_settings
 
 HUB_NAME = re.compile(r'[\w][\w.-]*/[\w][\w.-]*', re.ASCII)
@@ -45,7 +46,7 @@ def find_pretrained(
         source (str | PathLike): One of
 
             - a folder of ``save_pretrained`` of this package,
-            - a folder of a OneFormer of ``transformers``,
+            - a folder of a OneFormer or EoMT of ``transformers``,
             - the name of either on the Hub, ``owner/name``,
             - a checkpoint: file or address, of the reference if there is no
               ``config``.
@@ -102,6 +103,8 @@ def _from_folder(folder: Path) -> Pretrained:
         )
     if is_model_folder(folder):
         settings = read_settings(config.read_text('utf-8'), str(config))
+    elif read_object_file(config).get('model_type') == 'eomt':
+        settings = eomt_settings(folder)
     else:
         settings = transformers_settings(folder)
     return Pretrained(settings.config(), str(folder))

@@ -68,6 +68,7 @@ def image_settings(config: Config) -> dict:
     it, and padded.
     """
     preprocessor = config.model.data_preprocessor
+    metainfo = config.model.metainfo
     side = config.model.backbone.image_size
     return dict(
         image_processor_type='EomtImageProcessor',
@@ -77,5 +78,12 @@ def image_settings(config: Config) -> dict:
         image_mean=[value / 255 for value in preprocessor.mean],
         image_std=[value / 255 for value in preprocessor.std],
         ignore_index=255,
-        num_labels=len(config.model.metainfo.classes),
+        num_labels=len(metainfo.classes),
+        metadata=dict(
+            thing_ids=[
+                label
+                for label, name in enumerate(metainfo.classes)
+                if name in metainfo.thing_classes
+            ]
+        ),
     )
