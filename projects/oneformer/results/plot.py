@@ -42,10 +42,10 @@ def plot(
     drawing = draw_regions(image, regions, opacity)
     if legend:
         colors = class_colors(len(result.classes), result.palette)
-        labels = sorted({segment.label for segment, _ in segments})
+        present = sorted({segment.label for segment, _ in segments})
         drawing = add_legend(
             drawing,
-            [(result.classes[label], colors[label]) for label in labels],
+            [(result.classes[label], colors[label]) for label in present],
         )
     return Image.fromarray(drawing)
 
