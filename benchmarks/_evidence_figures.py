@@ -7,13 +7,15 @@ import matplotlib
 matplotlib.use('Agg')
 
 import numpy as np  # noqa: E402
-from _evidence_tables import OWN, Results  # noqa: E402
+from _evidence_tables import FIGURES, OWN, Results  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
 # The same results always give the same files.
 plt.rcParams.update({'svg.hashsalt': 'evidence', 'font.size': 8})
 NO_DATE = dict(metadata={'Date': None})
 COLORS = dict(joint='C0', single='C1', mask2former='C2')
+#: Percent; larger shares have the same colour.
+MAX_SHARE = 30
 #: Matrices that are shown side by side, and their titles.
 CONFUSIONS = {
     'joint': 'contrastive loss',
@@ -32,19 +34,21 @@ def draw_figures(images: Path, folder: Path) -> None:
     """
     results = Results(folder)
     images.mkdir(parents=True, exist_ok=True)
-    for data in ('shapes', 'camvid'):
-        if results.of(f'{data}-joint'):
-            path = images / f'evidence_{data}_curves.svg'
-            draw_curves(results, data, path)
-            path = images / f'evidence_{data}_confusion.svg'
-            draw_confusions(results, data, path)
-    if results.of('nuclei-curve'):
-        draw_nuclei(results, images / 'evidence_nuclei_curve.svg')
+    draw = dict(curves=draw_curves, confusion=draw_confusions)
+    for name, (setting, _) in FIGURES.items():
+        data, _, kind = name.partition('-')
+        path = images / f'evidence-{name}.svg'
+        if not results.of(setting):
+            continue
+        if data == 'nuclei':
+            draw_nuclei(results, path)
+        else:
+            draw[kind](results, data, path)
 
 
 def draw_curves(results: Results, data: str, path: Path) -> None:
     """Draw validation scores of joint and single training by iteration."""
-    figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout='constrained')
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout='constrained')
     for axis, (metric, task) in zip(axes, OWN.items(), strict=True):
         for kind, setting in (
             ('joint', f'{data}-joint'),
@@ -60,9 +64,8 @@ def draw_curves(results: Results, data: str, path: Path) -> None:
                 COLORS[kind],
                 label_of(kind, task),
             )
-        axis.set(xlabel='iteration', ylabel=f'{metric}, %', ylim=(0, None))
-        if axis.lines:
-            axis.legend(frameon=False)
+        axis.set(ylabel=f'{metric}, %')
+        finish(axis)
     figure.savefig(path, **NO_DATE)
     plt.close(figure)
 
@@ -78,15 +81,16 @@ def label_of(kind: str, task: str) -> str:
 
 def draw_nuclei(results: Results, path: Path) -> None:
     """Draw the loss and all validation scores of the nuclei by iteration."""
-    figure, axes = plt.subplots(1, 2, figsize=(7, 2.6), layout='constrained')
+    figure, axes = plt.subplots(1, 2, figsize=(7, 3.4), layout='constrained')
     own = list(results.of('nuclei-curve').values())
-    draw_band(axes[0], [(r['curve'], 'loss') for r in own], 'C0', 'loss')
-    axes[0].set(xlabel='iteration', ylabel='loss, sum of all terms')
+    draw_band(axes[0], [(r['curve'], 'loss') for r in own], 'C0', 'training')
+    axes[0].set(ylabel='loss, sum of all terms')
+    finish(axes[0])
     for place, metric in enumerate(('PQ_th', 'PQ_st', 'AP', 'mIoU')):
         curves = [(r['validation'], metric) for r in own]
         draw_band(axes[1], curves, f'C{place}', metric)
-    axes[1].set(xlabel='iteration', ylabel='%', ylim=(0, 100))
-    axes[1].legend(frameon=False)
+    axes[1].set(ylabel='%')
+    finish(axes[1])
     figure.savefig(path, **NO_DATE)
     plt.close(figure)
 
@@ -99,23 +103,45 @@ def draw_band(
     Args:
         axis (Axes): To draw on.
         curves (list): Of each seed columns with ``iteration``, and the name
-            of the column to draw; they have the same iterations.
+            of the column to draw. An interruption leaves a point of one seed
+            alone, which is not drawn.
         color (str): Of the line.
         label (str): Of the line.
     """
     curves = [(own, name) for own, name in curves if name in own]
     if not curves:
         return
-    steps = curves[0][0]['iteration']
-    values = np.array([own[name] for own, name in curves])  # (seeds, points)
-    axis.plot(steps, values.mean(0), color=color, label=label, marker='.')
+    points = [
+        dict(zip(own['iteration'], own[name], strict=True))
+        for own, name in curves
+    ]
+    steps = sorted(set.intersection(*map(set, points)))
+    values = np.array([[own[s] for s in steps] for own in points])
+    marker = '.' if len(steps) < 20 else ''
+    seeds = f'{len(points)} seed{"s" * (len(points) > 1)}'
+    axis.plot(
+        steps,
+        values.mean(0),
+        color=color,
+        label=f'{label} ({seeds})',
+        marker=marker,
+    )
     axis.fill_between(
         steps, values.min(0), values.max(0), color=color, alpha=0.2, lw=0
     )
 
 
+def finish(axis) -> None:
+    """Let both axes begin at 0, and add grid and legend, below."""
+    axis.set(xlabel='iteration', xlim=(0, None), ylim=(0, None))
+    axis.grid(alpha=0.3)
+    if axis.lines:
+        below = dict(loc='upper center', bbox_to_anchor=(0.5, -0.2))
+        axis.legend(frameon=False, **below)
+
+
 def draw_confusions(results: Results, data: str, path: Path) -> None:
-    """Draw confusion matrices side by side, rows adding up to 100 %."""
+    """Draw confusion matrices, two in a row, rows adding up to 100 %."""
     found = {}
     for setting, title in CONFUSIONS.items():
         own = [
@@ -123,25 +149,36 @@ def draw_confusions(results: Results, data: str, path: Path) -> None:
             for result in results.of(f'{data}-{setting}').values()
         ]
         if own:
-            found[title] = np.sum(own, axis=0)
+            seeds = f'{len(own)} seed{"s" * (len(own) > 1)}'
+            found[f'{title} ({seeds})'] = np.sum(own, axis=0)
+    columns = min(2, len(found))
+    rows = -(-len(found) // columns)
     figure, axes = plt.subplots(
-        1,
-        len(found),
-        figsize=(0.6 + 2.8 * len(found), 3),
+        rows,
+        columns,
+        figsize=(1.2 + 3 * columns, 0.6 + 2.8 * rows),
         layout='constrained',
         squeeze=False,
     )
     names = class_names(results, data)
-    for axis, (title, counts) in zip(axes[0], found.items(), strict=True):
+    for axis in axes.flat[len(found) :]:
+        axis.set_axis_off()
+    for axis, (title, counts) in zip(axes.flat, found.items(), strict=False):
         shares = 100 * counts / counts.sum(1, keepdims=True).clip(1)
         np.fill_diagonal(shares, np.nan)  # what is right is in the tables
-        shown = axis.imshow(shares, cmap='Reds', vmin=0, vmax=30)
+        axis.set_facecolor('gainsboro')
+        shown = axis.imshow(shares, cmap='Reds', vmin=0, vmax=MAX_SHARE)
+        for (row, column), value in np.ndenumerate(shares):
+            if value >= 1:
+                color = 'white' if value > MAX_SHARE / 2 else 'black'
+                style = dict(ha='center', va='center', size=6, color=color)
+                axis.text(column, row, f'{value:.0f}', **style)
         axis.set_title(title)
         axis.set_xticks(range(len(names)), names, rotation=90)
         axis.set_yticks(range(len(names)), names)
-        axis.set_xlabel('predicted')
-    axes[0, 0].set_ylabel('ground truth')
-    figure.colorbar(shown, ax=axes, label='% of the pixels of a class')
+        axis.set(xlabel='predicted', ylabel='ground truth')
+    label = '% of the pixels of a class'
+    figure.colorbar(shown, ax=axes, label=label, extend='max', shrink=0.8)
     figure.savefig(path, **NO_DATE)
     plt.close(figure)
 

@@ -20,6 +20,8 @@ TERMS = (
     + ('time',)
 )
 MAX_POINTS = 200
+#: Runs whose images a page may show: drawn here, or in the public domain.
+GALLERY = ('nuclei-curve-0', 'shapes-joint-0')
 
 
 def setting_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables of the results, and what the differences say, as Markdown.
+"""Tables and figures of the results, and what differences say, as Markdown.
 
 A page marks the place of a table with two comments, ``<!-- table NAME -->``
 and ``<!-- end NAME -->``; what stands between them is replaced.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from _evidence_results import SCORES, is_complete, setting_of
+from _evidence_results import GALLERY, SCORES, is_complete, setting_of
 from _gpu_store import write_whole
 
 #: Seeds that a claim needs before it is judged.
@@ -19,6 +19,19 @@ SEEDS = 3
 #: Metric of each task, and the token that it is usually measured with.
 OWN = {'PQ': 'panoptic', 'AP': 'instance', 'mIoU': 'semantic'}
 RESAMPLES = 2000
+CURVES = 'Validation PQ, AP and mIoU by iteration'
+CONFUSION = 'Confusion matrices of the semantic results'
+#: Of each figure the setting that it needs a result of, and what it shows.
+FIGURES = {
+    'shapes-curves': ('shapes-joint', CURVES),
+    'shapes-confusion': ('shapes-joint', CONFUSION),
+    'camvid-curves': ('camvid-joint', CURVES),
+    'camvid-confusion': ('camvid-joint', CONFUSION),
+    'nuclei-curves': (
+        'nuclei-curve',
+        'Training loss, and validation scores by iteration',
+    ),
+}
 NO_RESULT = '-'
 
 
@@ -331,6 +344,34 @@ def curve(results: Results, setting: str) -> list[str]:
     return table(['seed', 'iteration', *SCORES], rows)
 
 
+def gallery(results: Results) -> list[str]:
+    """Scores of the runs whose images are shown, each with its own token."""
+    runs = [
+        *results.unfinished,
+        *(result for own in results.runs.values() for result in own.values()),
+    ]
+    found = {result['run']['name']: result for result in runs}
+    rows = []
+    for result in (found[name] for name in GALLERY if name in found):
+        row = [
+            result['run']['name'],
+            f'{result["iteration"]} of {result["run"]["iterations"]}',
+        ]
+        for metric in SCORES:
+            test = result['test'].get(OWN.get(metric, 'panoptic'))
+            row.append(f'{test["scores"][metric]:.1f}' if test else NO_RESULT)
+        rows.append(row)
+    return table(['test split', 'iterations', *SCORES], rows)
+
+
+def figure(results: Results, name: str) -> list[str]:
+    """Return the lines that show a figure, none without any result."""
+    setting, text = FIGURES[name]
+    if not results.of(setting):
+        return []
+    return ['', f'![{text}](images/evidence-{name}.svg)']
+
+
 def trained(results: Results) -> list[str]:
     """What was trained, how long, and where."""
     rows = []
@@ -365,18 +406,22 @@ def make_tables(folder: Path) -> dict[str, list[str]]:
         'no-contrastive': 'no contrastive loss',
     }
     return {
-        'joint-shapes': joint_against_single(results, 'shapes'),
-        'joint-camvid': joint_against_single(results, 'camvid'),
+        'joint-shapes': joint_against_single(results, 'shapes')
+        + figure(results, 'shapes-curves'),
+        'joint-camvid': joint_against_single(results, 'camvid')
+        + figure(results, 'camvid-curves'),
         'tokens-shapes': tokens(results, 'shapes-joint'),
         'tokens-camvid': tokens(results, 'camvid-joint'),
         'tokens-nuclei': tokens(results, 'nuclei-curve'),
-        'texts-shapes': settings(results, 'shapes', texts, list(texts)[1:]),
+        'texts-shapes': settings(results, 'shapes', texts, list(texts)[1:])
+        + figure(results, 'shapes-confusion'),
         'texts-camvid': settings(
             results,
             'camvid',
             {s: texts[s] for s in ('joint', 'no-contrastive')},
             ['no-contrastive'],
-        ),
+        )
+        + figure(results, 'camvid-confusion'),
         'annotations': settings(
             results,
             'shapes',
@@ -408,8 +453,10 @@ def make_tables(folder: Path) -> dict[str, list[str]]:
             },
             ['no-pretraining'],
         ),
-        'curve-nuclei': curve(results, 'nuclei-curve'),
+        'curve-nuclei': curve(results, 'nuclei-curve')
+        + figure(results, 'nuclei-curves'),
         'trained': trained(results),
+        'gallery': gallery(results),
     }
 
 

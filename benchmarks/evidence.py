@@ -1,15 +1,16 @@
-"""Train the runs behind docs/results.md, and make its tables and figures.
+"""Train the runs behind docs/results.md; make its tables, figures, gallery.
 
 ``run`` trains what benchmarks/evidence_runs.py lists, in order, one run after
 the other. After an interruption of any kind the same command goes on from the
 last checkpoints. Each run leaves one file in benchmarks/evidence/; a run that
 has one at its end is not trained again. ``tables`` and ``figures`` are made of
-these files alone.
+these files alone, ``gallery`` of the last checkpoints of runs.
 
     python benchmarks/evidence.py run --data nuclei=FOLDER camvid=FOLDER
     python benchmarks/evidence.py status
     python benchmarks/evidence.py tables
     python benchmarks/evidence.py figures
+    python benchmarks/evidence.py gallery --data nuclei=FOLDER
 
 The drawn data (``shapes``) is made if no folder is given. Runs whose data has
 no folder are left out, with a message.
@@ -25,6 +26,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from _evidence_results import (
+    GALLERY,
     is_complete,
     read_result,
     result_of,
@@ -46,7 +48,7 @@ from _trainings import (
 
 RUNS = ROOT / 'benchmarks' / 'evidence_runs.py'
 RESULTS = ROOT / 'benchmarks' / 'evidence'
-PAGE = ROOT / 'docs' / 'results.md'
+PAGES = [ROOT / 'docs' / 'results.md', ROOT / 'docs' / 'gallery.md']
 IMAGES = ROOT / 'docs' / 'images'
 SHAPES = dict(num_train=320, num_val=60, num_test=160, size=96, hard=True)
 #: Classes that instances_train_some.json annotates, for mixed annotations.
@@ -62,22 +64,31 @@ def parse_args(args: list[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest='command', required=True)
     run = commands.add_parser('run', help='train, or go on')
     status = commands.add_parser('status', help='of every run')
-    for command in (run, status):
+    gallery = commands.add_parser(
+        'gallery', help='draw what models predict, gallery-NAME.jpg of each'
+    )
+    for command, chosen in ((run, 'all'), (status, 'all'), (gallery, GALLERY)):
         command.add_argument(
             'patterns',
             nargs='*',
             metavar='PATTERN',
+            default=[] if chosen == 'all' else list(chosen),
             help='names of runs or settings, as shapes-joint or shapes-*-0; '
-            'by default all',
+            f'by default {chosen if chosen == "all" else ", ".join(chosen)}',
         )
         command.add_argument('--runs', type=Path, default=RUNS)
         command.add_argument(
             '--work-dir', type=Path, default=Path('work_dirs/evidence')
         )
     run.add_argument('--jobs', type=int, default=1, help='runs at a time')
-    run.add_argument(
-        '--data', nargs='+', default=[], metavar='NAME=FOLDER', help='of sets'
-    )
+    for command in (run, gallery):
+        command.add_argument(
+            '--data',
+            nargs='+',
+            default=[],
+            metavar='NAME=FOLDER',
+            help='of sets',
+        )
     run.add_argument(
         '--minutes',
         type=float,
@@ -85,16 +96,19 @@ def parse_args(args: list[str] | None) -> argparse.Namespace:
     )
     run.add_argument('--device', choices=['cuda', 'cpu'], default='cpu')
     run.add_argument('--precision', choices=['bfloat16', 'float32'])
-    tables = commands.add_parser('tables', help='write those of the page')
-    tables.add_argument('--page', type=Path, default=PAGE)
-    figures = commands.add_parser('figures', help='draw those of the page')
-    figures.add_argument('--images', type=Path, default=IMAGES)
+    tables = commands.add_parser('tables', help='write those of the pages')
+    tables.add_argument('--page', type=Path, nargs='+', default=PAGES)
+    figures = commands.add_parser('figures', help='draw those of the pages')
+    for command in (figures, gallery):
+        command.add_argument('--images', type=Path, default=IMAGES)
     for command in (run, status, tables, figures):
         command.add_argument('--results', type=Path, default=RESULTS)
     options = parser.parse_args(args)
-    if options.command == 'run':
-        if options.precision == 'bfloat16' and options.device == 'cpu':
-            parser.error('bfloat16 needs --device cuda.')
+    if options.command == 'run' and (
+        options.precision == 'bfloat16' and options.device == 'cpu'
+    ):
+        parser.error('bfloat16 needs --device cuda.')
+    if options.command in ('run', 'gallery'):
         try:
             options.data = read_folders(options.data)
         except ValueError as error:
@@ -105,9 +119,10 @@ def parse_args(args: list[str] | None) -> argparse.Namespace:
 def main(args: list[str] | None = None) -> None:
     """Do what the command line says."""
     options = parse_args(args)
-    dict(run=run, status=status, tables=tables, figures=figures)[
-        options.command
-    ](options)
+    commands = (run, status, tables, figures, gallery)
+    {command.__name__: command for command in commands}[options.command](
+        options
+    )
 
 
 def choose(runs: list[dict], patterns: list[str]) -> list[dict]:
@@ -151,10 +166,7 @@ def run(options: argparse.Namespace) -> None:
     # Of a shutdown: then the processes of runs are ended, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('Terminated.'))
     trainings = trainings_of(options)
-    data = options.data
-    shapes = [t for t in trainings if t.run['data'] == 'shapes']
-    if shapes and 'shapes' not in data:
-        data['shapes'] = draw_shapes(options.work_dir / 'shapes')
+    data = with_shapes(options, [t.run for t in trainings])
     on_gpu = options.device == 'cuda'
     end = time.time() + 60 * (options.minutes or 1e6)
     reserve = min(60, 15 * options.minutes) if options.minutes else 0
@@ -167,6 +179,18 @@ def run(options: argparse.Namespace) -> None:
     recorder = Recorder(trainings, options.results)
     work(trainings, data, setting, options.jobs, end, recorder)
     status(options)
+
+
+def with_shapes(
+    options: argparse.Namespace, runs: list[dict]
+) -> dict[str, str]:
+    """Return the folders of data; the drawn one is made if runs need it."""
+    if any(r['data'] == 'shapes' for r in runs) and (
+        'shapes' not in options.data
+    ):
+        drawn = draw_shapes(options.work_dir / 'shapes')
+        return dict(options.data, shapes=drawn)
+    return options.data
 
 
 def draw_shapes(folder: Path) -> str:
@@ -246,10 +270,11 @@ def status(options: argparse.Namespace) -> None:
 
 
 def tables(options: argparse.Namespace) -> None:
-    """Write the tables into the page."""
+    """Write the tables into the pages."""
     from _evidence_tables import fill_page
 
-    fill_page(options.page, options.results)
+    for page in options.page:
+        fill_page(page, options.results)
 
 
 def figures(options: argparse.Namespace) -> None:
@@ -257,6 +282,25 @@ def figures(options: argparse.Namespace) -> None:
     from _evidence_figures import draw_figures
 
     draw_figures(options.images, options.results)
+
+
+def gallery(options: argparse.Namespace) -> None:
+    """Draw what the models of some runs predict."""
+    from _evidence_gallery import draw_gallery
+
+    runs = choose(read_runs(options.runs), options.patterns)
+    data = with_shapes(options, runs)
+    for run in runs:
+        name = run['name']
+        if run['data'] not in data:
+            print(f'{name}: not drawn: no --data {run["data"]}=FOLDER')
+            continue
+        path = options.images / f'gallery-{name}.jpg'
+        try:
+            draw_gallery(run, options.work_dir / name, data[run['data']], path)
+        except FileNotFoundError as error:
+            sys.exit(f'{name}: {error}')
+        print(f'{name}: {path}')
 
 
 if __name__ == '__main__':

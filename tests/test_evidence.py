@@ -1,6 +1,7 @@
-"""The runs behind the results: lists, result files, tables and figures."""
+"""The runs behind the results: lists, files, tables, figures, gallery."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -245,7 +246,8 @@ def test_a_page_gets_the_tables_that_it_asks_for():
         fill(page, dict(z=[]))
 
 
-def test_the_tables_of_the_page_are_those_of_the_committed_results():
+@pytest.mark.parametrize('page', ['results.md', 'gallery.md'])
+def test_the_tables_of_a_page_are_those_of_the_committed_results(page):
     from _evidence_tables import fill, make_tables
 
     changed = subprocess.run(
@@ -256,8 +258,8 @@ def test_the_tables_of_the_page_are_those_of_the_committed_results():
     )
     if changed.stdout:
         pytest.skip('there are results that are not committed')
-    page = (ROOT / 'docs' / 'results.md').read_text()
-    assert fill(page, make_tables(BENCHMARKS / 'evidence')) == page
+    text = (ROOT / 'docs' / page).read_text()
+    assert fill(text, make_tables(BENCHMARKS / 'evidence')) == text
 
 
 def test_tables_and_figures_are_made_of_a_few_results(tmp_path):
@@ -274,10 +276,122 @@ def test_tables_and_figures_are_made_of_a_few_results(tmp_path):
     )
     assert '| shapes-joint | 0 | 8 | 1 | c | h |' in tables['trained']
     draw_figures(tmp_path / 'images', tmp_path / 'results')
-    assert {path.name for path in (tmp_path / 'images').iterdir()} == {
-        'evidence_shapes_curves.svg',
-        'evidence_shapes_confusion.svg',
-    }
+    lines = '\n'.join(line for own in tables.values() for line in own)
+    shown = re.findall(r'!\[.+\]\((images/.+)\)', lines)
+    assert sorted(shown) == [
+        'images/evidence-shapes-confusion.svg',
+        'images/evidence-shapes-curves.svg',
+    ]
+    drawn = {path.name for path in (tmp_path / 'images').iterdir()}
+    assert drawn == {Path(path).name for path in shown}
+
+
+def test_a_curve_has_the_points_that_all_seeds_have():
+    from _evidence_figures import draw_band, plt
+
+    whole = dict(iteration=[4, 8], PQ=[1.0, 3.0])
+    # Validated once more, as it was interrupted there.
+    interrupted = dict(iteration=[4, 5, 8], PQ=[2.0, 9.0, 4.0])
+    other_metric = dict(iteration=[4, 8], AP=[7.0, 7.0])
+    figure, axis = plt.subplots()
+    curves = [(own, 'PQ') for own in (whole, interrupted, other_metric)]
+    draw_band(axis, curves, 'C0', 'ours')
+    plt.close(figure)
+    (line,) = axis.lines
+    assert line.get_xydata().tolist() == [[4, 1.5], [8, 3.5]]
+    assert line.get_label() == 'ours (2 seeds)'
+
+
+def test_scores_of_the_gallery_are_each_of_its_own_token(tmp_path):
+    from _evidence_tables import make_tables
+
+    scores = dict(PQ=50.0, PQ_th=20.0, PQ_st=80.0, AP=9.0, mIoU=60.0)
+    own = result('shapes-joint', 0, 'panoptic', **scores)
+    for token, change in (('instance', 1), ('semantic', 2)):
+        other = {name: value + change for name, value in scores.items()}
+        own['test'][token] = dict(own['test']['panoptic'], scores=other)
+    training = dict(
+        result('nuclei-curve', 0, 'panoptic'), iteration=5, test={}
+    )
+    lines = make_tables(write(tmp_path, own, training))['gallery']
+    assert lines[2:] == [
+        '| nuclei-curve-0 | 5 of 8 | - | - | - | - | - |',
+        '| shapes-joint-0 | 8 of 8 | 50.0 | 20.0 | 80.0 | 10.0 | 62.0 |',
+    ]
+
+
+def test_images_of_every_size_are_in_the_gallery():
+    from _evidence_gallery import first_of_each_size
+
+    small, wide, tall = (4, 4), (4, 8), (8, 4)
+    sizes = [small, small, wide, small, tall, wide]
+    assert first_of_each_size(sizes, 3) == [0, 2, 4]
+    # Then the second of each: there is one tall image alone.
+    assert first_of_each_size(sizes, 5) == [0, 2, 4, 1, 5]
+    assert first_of_each_size([small] * 3, 5) == [0, 1, 2]
+
+
+def test_a_gallery_needs_a_run_with_a_checkpoint(tmp_path):
+    from _evidence_gallery import last_checkpoint
+
+    with pytest.raises(FileNotFoundError, match='no checkpoint: train'):
+        last_checkpoint(tmp_path)
+    # The runner notes where the folder was at that time.
+    (tmp_path / 'last_checkpoint').write_text('/moved/since/iter_8.pth')
+    assert last_checkpoint(tmp_path) == tmp_path / 'iter_8.pth'
+
+
+def test_the_gallery_has_an_image_and_its_results_in_each_row(tmp_path):
+    import torch
+    from _evidence_gallery import CELL_WIDTH, draw_gallery, draw_row
+    from _training_run import make_config
+    from _trainings import draw_data
+    from mmdet.registry import MODELS
+    from PIL import Image
+
+    from projects.oneformer.images import read_image
+    from projects.oneformer.results import SegmentationResult
+
+    data = draw_data(
+        tmp_path / 'data', num_train=1, num_val=1, num_test=2, size=64
+    )
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    state = MODELS.build(make_config(RUN).model).state_dict()
+    torch.save(dict(state_dict=state), folder / 'iter_8.pth')
+    (folder / 'last_checkpoint').write_text(str(folder / 'iter_8.pth'))
+    path = tmp_path / 'images' / 'gallery.jpg'
+    draw_gallery(RUN, folder, data, path)
+
+    sheet = np.asarray(Image.open(path)).astype(int)
+    side, gap = CELL_WIDTH, CELL_WIDTH // 24
+    header = footer = 3 * (CELL_WIDTH // 16) // 2
+    assert sheet.shape == (
+        gap + header + 2 * (side + gap) + footer,
+        gap + 4 * (side + gap),
+        3,
+    )
+    photos = sorted(Path(data, 'test').iterdir())
+    assert len(photos) == 2
+    for row, photo in enumerate(photos):
+        image = read_image(str(photo))[..., ::-1]
+        (stretched,) = draw_row(
+            SegmentationResult(
+                *image.shape[:2], classes=(), thing_classes=(), image=image
+            )
+        )
+        large = stretched.repeat(4, axis=0).repeat(4, axis=1)
+        top = gap + header + row * (side + gap)
+        distances = []
+        for column in range(4):
+            left = gap + column * (side + gap)
+            cell = sheet[top : top + side, left : left + side]
+            distances.append(np.abs(cell - large).mean())
+        # The image but for the JPEG; semantic results cover all of it.
+        assert distances[0] < 5 < 15 < distances[3]
+        # White is further off than colours that let the image through.
+        white = np.abs(255 - large).mean()
+        assert max(distances) < white
 
 
 def command(tmp_path: Path, *args) -> list[str]:

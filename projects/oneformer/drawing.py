@@ -25,7 +25,7 @@ class Region(NamedTuple):
     Attributes:
         mask (np.ndarray): Its pixels, bool (H, W).
         color (np.ndarray): RGB, 0 to 255.
-        text (str): Its label.
+        text (str): Its label; may be empty, for none.
     """
 
     mask: np.ndarray
@@ -160,7 +160,7 @@ def _write_labels(canvas: np.ndarray, regions: list[Region]) -> np.ndarray:
     for mask, color, text in sorted(regions, key=lambda r: r.mask.sum()):
         width = round(font.getlength(text)) + 2 * pad
         height = size + 2 * pad
-        if mask.sum() < width * height / 4:
+        if not text or mask.sum() < width * height / 4:
             continue
         box = _place_label(mask, width, height, taken)
         taken.append(box)

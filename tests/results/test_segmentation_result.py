@@ -127,6 +127,17 @@ def test_opacity_mixes_image_and_colour(result):
         large.plot(opacity=2)
 
 
+def test_without_labels_a_region_has_its_colour_and_outline_alone(result):
+    large = replace(enlarged(result, 60), palette=result.palette)
+    for task in large.tasks:
+        outlined = np.asarray(large.plot(task, labels=False))
+        colors = {tuple(pixel) for pixel in outlined.reshape(-1, 3).tolist()}
+        # One and a lighter one of each segment, and the image.
+        assert len(colors) <= 2 * len(large.segments_of(task)) + 1
+        labelled = np.asarray(large.plot(task)).reshape(-1, 3)
+        assert len(np.unique(labelled, axis=0)) > len(colors)
+
+
 def test_a_legend_is_beside_the_drawing_and_covers_nothing(result):
     large = replace(enlarged(result, 60), palette=result.palette)
     plain = np.asarray(large.plot())

@@ -16,6 +16,7 @@ def plot(
     image: np.ndarray | None = None,
     opacity: float = 0.5,
     legend: bool = False,
+    labels: bool = True,
 ) -> Image.Image:
     """Draw a result; see :meth:`.SegmentationResult.plot`."""
     task = result.choose_task(task)
@@ -34,17 +35,17 @@ def plot(
     regions = []
     segments = color_segments(result, task)
     for segment, color in segments:
-        text = segment.name
-        if task == 'instance' and segment.score is not None:
+        text = segment.name if labels else ''
+        if labels and task == 'instance' and segment.score is not None:
             text = f'{text} {segment.score:.2f}'
         regions.append(Region(segment.mask, color, text))
     drawing = draw_regions(image, regions, opacity)
     if legend:
         colors = class_colors(len(result.classes), result.palette)
-        labels = sorted({segment.label for segment, _ in segments})
+        present = sorted({segment.label for segment, _ in segments})
         drawing = add_legend(
             drawing,
-            [(result.classes[label], colors[label]) for label in labels],
+            [(result.classes[label], colors[label]) for label in present],
         )
     return Image.fromarray(drawing)
 

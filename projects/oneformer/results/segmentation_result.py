@@ -39,6 +39,7 @@ class SegmentationResult(TaskResults):
         image: np.ndarray | None = None,
         opacity: float = 0.5,
         legend: bool = False,
+        labels: bool = True,
     ) -> Image.Image:
         """Draw a result over the image.
 
@@ -48,6 +49,8 @@ class SegmentationResult(TaskResults):
                 ``self.image``.
             opacity (float): Of the colours, 0 to 1.
             legend (bool): Put the names of the classes to the right.
+            labels (bool): Write the name into each segment, and the scores
+                of instances.
 
         Returns:
             Image.Image: A small image comes back enlarged.
@@ -56,7 +59,7 @@ class SegmentationResult(TaskResults):
             ValueError: If the task has no result, there is no image, or it
                 is of another size.
         """
-        return plot.plot(self, task, image, opacity, legend)
+        return plot.plot(self, task, image, opacity, legend, labels)
 
     def _repr_png_(self) -> bytes | None:
         """Return what notebooks show; None without an image."""
