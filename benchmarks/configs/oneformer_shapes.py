@@ -5,6 +5,8 @@ Its data has a test split; evidence.py draws it.
 
 _base_ = '../../configs/oneformer_r18_demo.py'
 
+# As in the paper.
+model = dict(panoptic_head=dict(query_init=dict(learned_features=False)))
 size = (96, 96)
 scale_jitter = dict(_base_.scale_jitter, size=size)
 train_pipeline = [

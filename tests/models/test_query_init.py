@@ -13,8 +13,7 @@ from tests.model_configs import randomise
 BATCH, QUERIES, WIDTH, HEADS = 2, 5, 16, 4
 
 
-@pytest.fixture
-def query_init() -> QueryInit:
+def make_query_init(learned: bool = False) -> QueryInit:
     attention = dict(embed_dims=WIDTH, num_heads=HEADS, batch_first=True)
     module = QueryInit(
         WIDTH,
@@ -28,9 +27,16 @@ def query_init() -> QueryInit:
                 ),
             ),
         ),
+        num_queries=QUERIES,
+        learned_features=learned,
     )
     randomise(module)
     return module
+
+
+@pytest.fixture
+def query_init() -> QueryInit:
+    return make_query_init()
 
 
 @pytest.fixture
@@ -55,10 +61,10 @@ def attend(attn, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return attn.out_proj((weights @ v).transpose(0, 1).flatten(1))
 
 
+@pytest.mark.parametrize('learned', [False, True])
 @torch.no_grad()
-def test_queries_are_the_published_transformer_of_the_token(
-    query_init, inputs
-):
+def test_queries_are_the_published_transformer_of_the_token(learned, inputs):
+    query_init = make_query_init(learned)
     mask_features, tokens, query_embed = inputs
     found = query_init(mask_features, tokens, query_embed)
     assert found.shape == (BATCH, QUERIES, WIDTH)
@@ -70,6 +76,8 @@ def test_queries_are_the_published_transformer_of_the_token(
             pixels, projection.weight[:, :, 0, 0], projection.bias
         )
         x, where = tokens[i].repeat(QUERIES - 1, 1), query_embed[:-1]
+        if learned:
+            x = x + query_init.query_feat.weight
         for layer in query_init.transformer.layers:
             first, second = layer.ffn.layers[0][0], layer.ffn.layers[1]
             attn = layer.self_attn.attn

@@ -70,6 +70,8 @@ model = dict(
         task_token=dict(type='TaskToken', tokenizer=tokenizer),
         query_init=dict(
             type='QueryInit',
+            # Not in the paper: little data is learned in fewer iterations.
+            learned_features=True,
             transformer=dict(num_layers=1, layer_cfg=decoder_layer_cfg),
         ),
         transformer_decoder=dict(num_layers=3, layer_cfg=decoder_layer_cfg),

@@ -96,7 +96,9 @@ class OneFormerHead(QueryHead):
             )
         )
         self.task_token = MODELS.build(dict(task_token, embed_dims=width))
-        self.query_init = MODELS.build(dict(query_init, in_channels=width))
+        self.query_init = MODELS.build(
+            dict(query_init, in_channels=width, num_queries=num_queries)
+        )
         self.decoder = Mask2FormerTransformerDecoder(**transformer_decoder)
         use_shared_attention(self.decoder.layers)
         self.num_levels = self.pixel_decoder.num_outs

@@ -20,9 +20,18 @@ class QueryInit(BaseModule):
     position encoding and the *keys* are position plus projected features: the
     image acts only through the attention weights.
 
+    All queries of the paper start alike and differ by their positions alone,
+    which attention sees and the class layer does not. With learned features
+    each starts as the task token plus a vector of its own, as the queries of
+    Mask2Former do: classes and objects are learned in fewer iterations where
+    there are few (docs/results.md).
+
     Args:
         in_channels (int): Channels of the mask features.
         transformer (dict): Config of mmdet's ``DetrTransformerDecoder``.
+        num_queries (int): Object queries and the task token.
+        learned_features (bool): Add a learned vector to each object query.
+            Released weights have none.
         with_cp (bool): Recompute the transformer in the backward pass, for
             memory.
         init_cfg (dict, optional): Initialization config.
@@ -34,6 +43,8 @@ class QueryInit(BaseModule):
         self,
         in_channels: int,
         transformer: dict,
+        num_queries: int,
+        learned_features: bool = False,
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -43,6 +54,11 @@ class QueryInit(BaseModule):
             return_intermediate=False, **transformer
         )
         use_shared_attention(self.transformer.layers)
+        self.query_feat = (
+            nn.Embedding(num_queries - 1, self.transformer.embed_dims)
+            if learned_features
+            else None
+        )
         self.input_proj = nn.Conv2d(
             in_channels, self.transformer.embed_dims, kernel_size=1
         )
@@ -73,10 +89,13 @@ class QueryInit(BaseModule):
         positions = sine_positions(mask_features)  # (1, H/4 * W/4, C)
         features = self.input_proj(mask_features).flatten(2).transpose(1, 2)
         task_token = task_token[:, None]  # (T * B, 1, C)
+        start = task_token.expand(-1, len(query_embed) - 1, -1)
+        if self.query_feat is not None:
+            start = start + self.query_feat.weight
         objects = recompute.call(
             self.transformer,
             self.with_cp,
-            query=task_token.expand(-1, len(query_embed) - 1, -1),
+            query=start,
             # One set for all images; the features make the keys differ.
             key=positions,
             value=positions,

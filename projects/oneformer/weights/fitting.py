@@ -19,6 +19,7 @@ TRAINING_PARTS = (
 )
 CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
 QUERIES = 'panoptic_head.query_embed.weight'
+QUERY_FEATURES = 'panoptic_head.query_init.query_feat.weight'
 _MAX_ROWS = 8  # class names in the report
 
 
@@ -74,6 +75,11 @@ def fit_state_dict(
         if name.endswith('.num_batches_tracked') and name not in entries
     }
     fitted = entries | counters | fresh
+    if QUERY_FEATURES in expected and QUERY_FEATURES not in fitted:
+        # Trained without them: with zeros the queries are the same.
+        fitted[QUERY_FEATURES] = expected[QUERY_FEATURES].new_zeros(
+            expected[QUERY_FEATURES].shape
+        )
     _check(fitted, expected, entries, source)
     _report(source, layout_of(state_dict), fitted, skipped, fresh, rows)
     return {name: fitted[name] for name in expected}
@@ -89,7 +95,7 @@ def _initial_values(
         for name, value in expected.items()
         if _component(name) not in present
         or (
-            name in (*CLASS_HEAD, QUERIES)
+            name in (*CLASS_HEAD, QUERIES, QUERY_FEATURES)
             and name in entries
             and entries[name].shape != value.shape
         )

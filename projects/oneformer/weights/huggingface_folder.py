@@ -82,6 +82,12 @@ def model_settings(config: Config) -> dict:
     model = config.model
     head = model.panoptic_head
     pixel_encoder = head.pixel_decoder.encoder
+    if head.query_init.get('learned_features', False):
+        raise InputError(
+            'The OneFormer of transformers has no learned features of '
+            'queries: only a model without query_init.learned_features can '
+            'be written for it.'
+        )
     query_init = head.query_init.transformer
     names = dict(enumerate(model.metainfo.classes))
     settings = dict(
