@@ -149,6 +149,10 @@ def joint_against_single(results: Results, data: str) -> list[str]:
         'OneFormer, each task alone, as many iterations in sum': (
             '{data}-{task}-third'
         ),
+        'OneFormer with query features, joint': '{data}-joint-features',
+        'OneFormer with query features, each task alone': (
+            '{data}-{task}-features'
+        ),
         'Mask2Former, each task alone': '{data}-mask2former-{task}',
     }
     sources = {
@@ -176,20 +180,21 @@ def joint_against_single(results: Results, data: str) -> list[str]:
             for name, own in present.items()
         ],
     )
-    (first, joint), *_ = sources.items()
-    others = {n: own for n, own in present.items() if n != first}
-    if not others:
-        return lines
-    return lines + [
-        '',
-        *table(
-            ['gain of joint training against', *OWN],
-            [
-                [name, *(gain(results, m, joint[m], own[m]) for m in OWN)]
-                for name, own in others.items()
-            ],
-        ),
-    ]
+    for first in ('OneFormer, joint', 'OneFormer with query features, joint'):
+        joint = present.get(first)
+        others = {n: own for n, own in present.items() if n != first}
+        if joint and others:
+            lines += [
+                '',
+                *table(
+                    [f'gain of {first}, against', *OWN],
+                    [
+                        [n, *(gain(results, m, joint[m], o[m]) for m in OWN)]
+                        for n, o in others.items()
+                    ],
+                ),
+            ]
+    return lines
 
 
 def tokens(results: Results, setting: str) -> list[str]:

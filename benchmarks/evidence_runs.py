@@ -51,7 +51,13 @@ NUCLEI_SPLITS = {
         img='train/', seg='annotations/panoptic_train/'
     ),
 }
-SPLITS = dict(shapes={}, camvid=CAMVID_SPLITS, nuclei=NUCLEI_SPLITS)
+# Runs for the claims of the paper have queries as the paper has them.
+FEATURES = 'model.panoptic_head.query_init.learned_features'
+SPLITS = dict(
+    shapes={},
+    camvid=CAMVID_SPLITS | {FEATURES: False},
+    nuclei=NUCLEI_SPLITS,
+)
 
 
 def make(setting: str, seed: int, base: dict, **changes) -> dict:
@@ -86,6 +92,18 @@ def joint_and_single(base: dict, seed: int) -> list[dict]:
                 network='mask2former',
                 **one_task(task),
             )
+            for task in TASKS
+        ),
+    ]
+
+
+def learned_features(base: dict, seed: int) -> list[dict]:
+    """Return a joint run and each task alone, with query features."""
+    features = dict(cfg_options={FEATURES: True})
+    return [
+        make('joint-features', seed, base, **features),
+        *(
+            make(f'{task}-features', seed, base, **features, **one_task(task))
             for task in TASKS
         ),
     ]
@@ -169,6 +187,7 @@ runs = [
     make('joint', 0, SHAPES, pictures=6),
     make('curve', 0, NUCLEI, pictures=6),
     *joint_and_single(SHAPES, 0)[1:],
+    *each_seed(lambda seed: learned_features(SHAPES, seed)),
     *joint_and_single(SHAPES, 1),
     *joint_and_single(SHAPES, 2),
     *each_seed(lambda seed: texts(SHAPES, seed)),
@@ -177,6 +196,7 @@ runs = [
     *each_seed(queries),
     make('joint', 0, CAMVID, pictures=6),
     *joint_and_single(CAMVID, 0)[1:],
+    *learned_features(CAMVID, 0),
     make('mask2former-instance', 0, NUCLEI, network='mask2former')
     | one_task('instance'),
     *each_seed(

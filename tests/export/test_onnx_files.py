@@ -9,7 +9,11 @@ import torch
 
 from projects.oneformer.errors import InputError
 from projects.oneformer.export import export_onnx, onnx_files
-from projects.oneformer.export.onnx_files import ExportError
+from projects.oneformer.export.onnx_files import (
+    ExportError,
+    check_deviations,
+    deviation_of,
+)
 from projects.oneformer.tasks import TASKS
 from tests.exported_models import (
     BACKBONES,
@@ -136,6 +140,26 @@ def test_a_file_that_deviates_is_not_written(monkeypatch, tmp_path):
     with pytest.raises(ExportError, match='nothing was written'):
         export_onnx(config, model, target, size=(32, 64))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_few_values_may_deviate_more_than_most():
+    expected = np.linspace(-1, 1, 1001)
+    place = ('engine', 'mask_logits', (32, 64))
+
+    def check(output):
+        check_deviations([deviation_of(place, output, expected)])
+
+    few = expected.copy()
+    few[:9] += 0.04
+    check(few)
+    check(expected + 9e-4)
+    for wrong in (
+        expected + 2e-3,
+        np.where(expected > 0.99, 2, expected),
+        expected * np.nan,
+    ):
+        with pytest.raises(ExportError, match='mask_logits of engine differs'):
+            check(wrong)
 
 
 def test_dinat_asks_for_a_size(tmp_path):

