@@ -274,14 +274,14 @@ def draw_sheet(
     first = samples[0]
     rows, columns = content_size(samples)
     headers = ['image']
-    pictures = [enlarge(first.image[:rows, :columns])]
-    texts = [text_panel(picture_lines(first, (rows, columns)))]
+    images = [enlarge(first.image[:rows, :columns])]
+    texts = [text_panel(image_lines(first, (rows, columns)))]
     for sample in samples:
         count = len(sample.data_sample.gt_instances)
         headers.append(f'{sample.task}: {count} mask{"s" * (count != 1)}')
-        pictures.append(draw_masks(sample, dataset_meta, (rows, columns)))
+        images.append(draw_masks(sample, dataset_meta, (rows, columns)))
         texts.append(text_panel(text_lines(sample.data_sample, num_slots)))
-    return image_sheet([pictures, texts], headers, cell_width=CELL_WIDTH)
+    return image_sheet([images, texts], headers, cell_width=CELL_WIDTH)
 
 
 def content_size(samples: Sequence[TaskSample]) -> tuple[int, int]:
@@ -363,7 +363,7 @@ def text_lines(
     return lines
 
 
-def picture_lines(
+def image_lines(
     sample: TaskSample, size: tuple[int, int]
 ) -> list[tuple[str, str]]:
     """Return file, sizes and flip of an image, ``size`` being unpadded."""
