@@ -72,10 +72,7 @@ def main() -> None:
     """Compare and print a verdict for each tensor."""
     args = parse_args()
     config = load_config(args.config, {})
-    try:
-        computed = compute(config, args.weights, args.image)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    computed = compute(config, args.weights, args.image)
     sys.exit(0 if compare(computed) else 1)
 
 
