@@ -116,6 +116,40 @@ def test_drawings_that_a_killed_run_did_not_note_are_removed(folder):
     ]
 
 
+def test_drawings_of_an_image_that_failed_are_removed(folder, monkeypatch):
+    results = ResultFolder(folder, CLASSES)
+    add(results, 'a/x.jpg', 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(results, 'add_files', full_disk)
+        with pytest.raises(OSError, match='no space'):
+            add(results, 'a/y.jpg', 2)
+        with pytest.raises(OSError, match='no space'):
+            add(results, 'a/x.jpg', 3)
+    results.close()
+    # x is listed, whichever run drew it last.
+    assert names(folder) == [
+        *('segments.json', 'x_panoptic.png', 'x_semantic.png')
+    ]
+    add(ResultFolder(folder, CLASSES), 'a/y.jpg', 4)
+
+
+def full_disk(*_):
+    raise OSError('no space')
+
+
+def test_an_old_drawing_that_is_an_input_now_stays(folder):
+    first = ResultFolder(folder, CLASSES)
+    add(first, 'a/x.jpg', 1)
+    first.close()
+    old = folder / 'x_panoptic.png'
+    results = ResultFolder(folder, CLASSES)
+    endings = {'a/x.jpg': '.png', str(old): '.png'}
+    results.check(endings, endings, ['semantic'])
+    add(results, 'a/x.jpg', 2, tasks=['semantic'])
+    results.close()
+    assert names(folder) == ['segments.json', old.name, 'x_semantic.png']
+
+
 def test_a_numbered_drawing_does_not_replace_a_file_of_others(folder):
     folder.mkdir()
     other = folder / 'x_2_semantic.png'

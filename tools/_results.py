@@ -6,8 +6,8 @@ run that stops early. A run that is killed leaves the lines, which the next
 run in the folder reads.
 
 Before its drawings are written, an image gets a line with their names. So the
-next run knows which files of a killed one to remove, and no other file is
-ever replaced or removed.
+next run knows which files of a killed one to remove, and files that are not
+ours are never replaced or removed.
 """
 
 import json
@@ -67,7 +67,7 @@ class ResultFolder:
             for offset, record in self._read(file):
                 self._note(record, file, offset)
         if self.journal.exists():
-            self._remove_unfinished()
+            self._drawings.update(self._begun())
             self.close()
 
     def check(
@@ -127,7 +127,13 @@ class ResultFolder:
             self._remove(set(old.drawings.values()) - set(files.values()))
 
     def close(self) -> None:
-        """Write ``segments.json``."""
+        """Write ``segments.json``; remove drawings of unfinished images."""
+        listed = {
+            file
+            for record in self.records.values()
+            for file in record.drawings.values()
+        }
+        self._remove(self._drawings - listed)
         self.folder.mkdir(parents=True, exist_ok=True)
         offsets = self._write(self._texts())
         for (key, record), offset in zip(
@@ -190,22 +196,19 @@ class ResultFolder:
             'another --out-dir, or move the file away.'
         )
 
-    def _remove_unfinished(self) -> None:
-        """Remove what a killed run drew, or was to remove."""
+    def _begun(self) -> Iterator[str]:
+        """Yield the drawings that a killed run began."""
         with self.journal.open('rb') as lines:
             for line in lines:
                 if line.endswith(b'\n'):  # else the process was killed in it
-                    self._drawings.update(json.loads(line).get('begun', ()))
-        kept = {
-            file
-            for record in self.records.values()
-            for file in record.drawings.values()
-        }
-        self._remove(self._drawings - kept)
+                    yield from json.loads(line).get('begun', ())
 
     def _remove(self, files: set[str]) -> None:
+        """Remove drawings, but no input of this run."""
         for file in files:
-            (self.folder / file).unlink(missing_ok=True)
+            path = self.folder / file
+            if os.path.realpath(path) not in self._inputs:
+                path.unlink(missing_ok=True)
         self._drawings -= files
 
     def _add_line(self, **content) -> int:
