@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from projects.oneformer.errors import InputError, UserError
 from tools.analysis_tools import browse_dataset as browse
 from tools.misc.make_demo_data import make_demo_data
 
@@ -80,7 +81,7 @@ def test_only_tasks_that_the_annotation_supervises_are_shown(config):
     info = dict(dataset.get_data_info(0), supervised_tasks=('instance',))
     (sample,) = browse.task_samples(info, pipeline, browse.TASKS, seed=5)
     assert sample.task == 'instance'
-    with pytest.raises(ValueError, match='supervises instance, not semantic'):
+    with pytest.raises(InputError, match='supervises instance, not semantic'):
         browse.task_samples(info, pipeline, ['semantic'], seed=5)
 
 
@@ -184,11 +185,35 @@ def test_wrapped_datasets_are_drawn_from_all(config, tmp_path):
 
 def test_a_config_without_tasks_or_data_is_refused(config, tmp_path):
     bare = Config(dict(model={}, train_dataloader=None))
-    with pytest.raises(ValueError, match='no train_dataloader.dataset'):
+    with pytest.raises(InputError, match='no train_dataloader.dataset'):
         browse.draw_sheets(bare, tmp_path, 1)
     bare.val_dataloader = config.val_dataloader
-    with pytest.raises(ValueError, match='with SampleTask in its pipeline'):
+    with pytest.raises(InputError, match='with SampleTask in its pipeline'):
         browse.draw_sheets(bare, tmp_path, 1, 'val')
+
+
+def test_only_faults_of_the_user_end_in_one_line(
+    config, tmp_path, monkeypatch
+):
+    (dataset,) = browse.build_datasets(config, 'train')
+    info = dataset.get_data_info(0)
+    damaged = tmp_path / 'damaged.png'
+    damaged.write_bytes(b'no PNG')
+    pipeline = browse.training_pipeline(config)
+    with pytest.raises(UserError, match='damaged.png'):
+        browse.task_samples(
+            dict(info, seg_map_path=str(damaged)), pipeline, ['panoptic'], 5
+        )
+
+    def fail(*_):
+        raise ValueError('a fault of ours')
+
+    monkeypatch.setattr(browse, 'draw_masks', fail)
+    with (
+        pytest.raises(ValueError, match='a fault of ours'),
+        browse.one_line_errors(),
+    ):
+        browse.draw_sheets(config, tmp_path, 1)
 
 
 def test_help_comes_without_loading_torch():

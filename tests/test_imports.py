@@ -35,7 +35,7 @@ LAYERS = (
     ('evaluation',),
     ('engine',),
     ('pretrained',),
-    ('inferencer', 'tiling'),
+    ('inferencer', 'input_images', 'tiling'),
     ('serve',),
     ('export',),
     ('doctor',),

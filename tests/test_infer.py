@@ -134,6 +134,40 @@ def test_drawings_and_lines_hold_the_same_segments(run, photos, tmp_path):
         assert record['height'] == other['height']
 
 
+@pytest.mark.parametrize('own', [False, True], ids=['foreign', 'own'])
+def test_a_drawing_never_replaces_an_input(run, photos, tmp_path, own):
+    image = tmp_path / '0.png'
+    image.write_bytes((photos / '0.png').read_bytes())
+    task = ('--task', 'panoptic', '--out-dir', tmp_path)
+    other = tmp_path / '0_panoptic.png'
+    if own:  # an input now, whichever run made it
+        run(image, *task)
+    else:
+        other.write_bytes((photos / '1.png').read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(SystemExit, match='0_panoptic.png is an input of this'):
+        run(image, other, *task)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_files_of_others_are_not_replaced(run, photos, tmp_path, video):
+    files = [tmp_path / '6_semantic.png', tmp_path / 'clip_semantic.mp4']
+    options = ('--task', 'semantic', '--out-dir', tmp_path)
+    for file, name in zip(files, (photos, video), strict=True):
+        file.write_text('of others')
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(SystemExit, match=f'{file.name} is no drawing'):
+            run(name, *options)
+        assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+        file.unlink()
+    file = tmp_path / 'instances.json'
+    file.write_text('of others')
+    with pytest.raises(SystemExit, match='instances.json would be replaced'):
+        run(photos, '--format', 'coco-instances', '--out-dir', tmp_path)
+    assert sorted(tmp_path.iterdir()) == [video, file]
+    assert file.read_text() == 'of others'
+
+
 def test_a_list_gives_its_images_and_bad_ones_are_reported(
     run, photos, tmp_path, capsys
 ):

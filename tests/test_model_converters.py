@@ -310,6 +310,28 @@ def verify(monkeypatch):
     return load_tool(monkeypatch, 'verify_checkpoint.py')
 
 
+def test_verifying_ends_in_one_line_only_where_a_user_is_wrong(
+    verify, tmp_path, monkeypatch
+):
+    command = ['verify_checkpoint.py', '--weights', str(tmp_path / 'none.pth')]
+    monkeypatch.setattr(sys, 'argv', command)
+    with (
+        pytest.raises(SystemExit, match='none.pth'),
+        verify.one_line_errors(),
+    ):
+        verify.main()
+
+    def fail(*_):
+        raise ValueError('a fault of ours')
+
+    monkeypatch.setattr(verify, 'compute', fail)
+    with (
+        pytest.raises(ValueError, match='a fault of ours'),
+        verify.one_line_errors(),
+    ):
+        verify.main()
+
+
 @torch.no_grad()
 def test_verifying_compares_with_what_transformers_computes(
     verify, folder, transformers, tmp_path, monkeypatch, capsys

@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
 
 from _results import ResultFolder  # noqa: E402
 
+from projects.oneformer.errors import InputError  # noqa: E402
+
 CLASSES = ('cat', 'sky')
 
 
@@ -95,6 +97,73 @@ def test_what_a_killed_run_has_done_is_in_the_next_one(folder):
     assert [image['file'] for image in images] == ['a/x.jpg', 'b/x.jpg']
     assert [value_of(folder, image) for image in images] == [3, 2]
     assert 'segments.partial.jsonl' not in names(folder)
+
+
+def test_drawings_that_a_killed_run_did_not_note_are_removed(folder):
+    killed = ResultFolder(folder, CLASSES)
+    add(killed, 'a/x.jpg', 1)
+    files = killed.begin(Path('a/y.jpg'), ['panoptic', 'semantic'])
+    (folder / files['panoptic']).write_text('killed before the next')
+    add(killed, 'a/x.jpg', 2, tasks=['semantic'])
+    (folder / 'x_panoptic.png').write_text('killed before it was removed')
+    (folder / 'z_panoptic.png').write_text('of others')
+    add(ResultFolder(folder, CLASSES), 'a/y.jpg', 3, tasks=['semantic'])
+    images = content(folder)['images']
+    assert [value_of(folder, image) for image in images] == [2]
+    assert names(folder) == [
+        *('segments.json', 'segments.partial.jsonl', 'x_semantic.png'),
+        *('y_semantic.png', 'z_panoptic.png'),
+    ]
+
+
+def test_drawings_of_an_image_that_failed_are_removed(folder, monkeypatch):
+    results = ResultFolder(folder, CLASSES)
+    add(results, 'a/x.jpg', 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(results, 'add_files', full_disk)
+        with pytest.raises(OSError, match='no space'):
+            add(results, 'a/y.jpg', 2)
+        with pytest.raises(OSError, match='no space'):
+            add(results, 'a/x.jpg', 3)
+    results.close()
+    # x is listed, whichever run drew it last.
+    assert names(folder) == [
+        *('segments.json', 'x_panoptic.png', 'x_semantic.png')
+    ]
+    add(ResultFolder(folder, CLASSES), 'a/y.jpg', 4)
+
+
+def full_disk(*_):
+    raise OSError('no space')
+
+
+def test_an_old_drawing_that_is_an_input_now_stays(folder):
+    first = ResultFolder(folder, CLASSES)
+    add(first, 'a/x.jpg', 1)
+    first.close()
+    old = folder / 'x_panoptic.png'
+    results = ResultFolder(folder, CLASSES)
+    endings = {'a/x.jpg': '.png', str(old): '.png'}
+    results.check(endings, endings, ['semantic'])
+    add(results, 'a/x.jpg', 2, tasks=['semantic'])
+    results.close()
+    assert names(folder) == ['segments.json', old.name, 'x_semantic.png']
+
+
+def test_a_numbered_drawing_does_not_replace_a_file_of_others(folder):
+    folder.mkdir()
+    other = folder / 'x_2_semantic.png'
+    other.write_text('of others')
+    results = ResultFolder(folder, CLASSES)
+    endings = {'a/x.jpg': '.png', 'b/x.jpg': '.png'}
+    with pytest.raises(InputError, match='x_2_semantic.png is no drawing'):
+        results.check(endings, endings, ['semantic'])
+    assert names(folder) == [other.name]
+    # Where the images were not known before, the run ends there.
+    add(results, 'a/x.jpg', 1)
+    with pytest.raises(InputError, match='x_2_semantic.png is no drawing'):
+        add(results, 'b/x.jpg', 2)
+    assert other.read_text() == 'of others'
 
 
 def test_what_an_earlier_version_wrote_in_one_line_is_read(folder):

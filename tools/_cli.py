@@ -215,8 +215,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        package = sys.modules.get('projects.oneformer.errors')
-        if package and isinstance(error, package.UserError):
+        if isinstance(error, user_error_types()):
             sys.exit(_one_line(error))
         if _is_of_config(error):
             sys.exit(f'The config cannot be used: {_one_line(error)}')
@@ -227,6 +226,14 @@ def one_line_errors() -> Iterator[None]:
                 'path, or check its permissions and the free space.'
             )
         raise
+
+
+def user_error_types() -> tuple[type[Exception], ...]:
+    """Return ``UserError``, of each way in which the package is loaded."""
+    modules = ('projects.oneformer.errors', '_package.errors')
+    return tuple(
+        sys.modules[name].UserError for name in modules if name in sys.modules
+    )
 
 
 def _is_of_config(error: Exception) -> bool:

@@ -5,14 +5,14 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _coco_files import merge
-from _result_log import ResultLog
+from _result_log import ResultLog, logs_in
 from _results import ResultFolder
 from _sources import Item
 
@@ -47,6 +47,23 @@ class Drawings:
             and set(self.tasks) <= set(record.drawings)
         )
 
+    def check(self, videos: Sequence[Path], items: Iterable[Item]) -> None:
+        """Raise InputError if a drawing would replace a file of others.
+
+        Args:
+            videos (Sequence[Path]): Videos of the run, which come first.
+            items (Iterable[Item]): Images of the run.
+        """
+        endings = {str(path): '.mp4' for path in videos}
+        endings |= {item.path: '.png' for item in items}
+        new = {path: end for path, end in endings.items() if path not in self}
+        self.results.check(endings, new, self.tasks)
+
+    def begin_video(self, path: Path) -> dict[str, str]:
+        """Return the names of the drawings of a video, by task."""
+        with _file_errors(self.results.folder):
+            return self.results.begin(path, self.tasks, '.mp4')
+
     def write(self, item: Item, result: SegmentationResult) -> None:
         """Write drawings and segments of an image."""
         record: dict[str, Any] = dict(height=result.height, width=result.width)
@@ -73,6 +90,7 @@ class Lines:
     """A line of JSON for each image, with the segments of all tasks."""
 
     kind = 'segments'
+    merged = False  # whether a JSON is made from all lines
 
     def __init__(
         self,
@@ -105,6 +123,13 @@ class Lines:
             tasks=self.tasks,
             score_thr=score_thr,
         )
+        target = folder / f'{self.kind}.json'
+        if self.merged and target.exists() and not logs_in(folder, self.kind):
+            raise InputError(
+                f'{target} would be replaced, and is of no earlier run, as '
+                f'there is no {self.kind}.jsonl: choose another --out-dir, '
+                'or move the file away.'
+            )
         with _file_errors(folder):
             self.log = ResultLog(
                 folder, self.kind, settings, rank, world_size, resume
@@ -140,6 +165,7 @@ class CocoInstances(Lines):
     """COCO's instances, with scores: one file for all images."""
 
     kind = 'instances'
+    merged = True
 
     def record(self, item: Item, result: SegmentationResult) -> dict:
         """Return the entries of an image."""

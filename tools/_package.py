@@ -28,6 +28,7 @@ def _load(path: str) -> ModuleType:
     return module
 
 
+errors = _load('errors.py')  # first, as others import its classes
 annotation_png = _load('datasets/annotation_png.py')
 coco_layout = _load('datasets/coco_layout.py')
 coco_masks = _load('datasets/coco_masks.py')

@@ -136,12 +136,7 @@ class ResultLog:
 
     def logs(self) -> list[Path]:
         """Return the files of all processes of all runs."""
-        pattern = re.compile(rf'{self.kind}(-\d+-of-\d+)?\.jsonl')
-        return sorted(
-            path
-            for path in self.folder.iterdir()
-            if pattern.fullmatch(path.name)
-        )
+        return logs_in(self.folder, self.kind)
 
     def records(self) -> Iterator[dict]:
         """Yield all lines of all files."""
@@ -169,6 +164,14 @@ class ResultLog:
                         )
                     if line.endswith(b'\n'):
                         yield key_of(json.loads(found[1]))
+
+
+def logs_in(folder: Path, kind: str) -> list[Path]:
+    """Return the files of lines in a folder, of all processes and runs."""
+    pattern = re.compile(rf'{kind}(-\d+-of-\d+)?\.jsonl')
+    return sorted(
+        path for path in folder.glob('*.jsonl') if pattern.fullmatch(path.name)
+    )
 
 
 def key_of(path: str) -> int:

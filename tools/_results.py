@@ -4,11 +4,15 @@ Every image is on disk as soon as it is done: a line for it is added to
 ``segments.partial.jsonl``. ``segments.json`` is written at the end, also of a
 run that stops early. A run that is killed leaves the lines, which the next
 run in the folder reads.
+
+Before its drawings are written, an image gets a line with their names. So the
+next run knows which files of a killed one to remove, and files that are not
+ours are never replaced or removed.
 """
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,12 +60,38 @@ class ResultFolder:
         self.classes = list(classes)
         self.records: dict[str, Record] = {}  # by absolute path
         self._owners: dict[str, str] = {}  # name of drawings: absolute path
+        self._drawings: set[str] = set()  # files that are ours
+        self._inputs: set[str] = set()  # absolute paths, without links
         self._use_lines()
         for file in (self.target, self.journal):
             for offset, record in self._read(file):
                 self._note(record, file, offset)
         if self.journal.exists():
+            self._drawings.update(self._begun())
             self.close()
+
+    def check(
+        self,
+        inputs: Iterable[str],
+        endings: Mapping[str, str],
+        tasks: Iterable[str],
+    ) -> None:
+        """Check that a run will not replace files that are not its own.
+
+        Args:
+            inputs (Iterable[str]): All images and videos of the run.
+            endings (Mapping[str, str]): Those of them that will be drawn, in
+                this order, with the ending of their drawings.
+            tasks (Iterable[str]): A drawing is made for each.
+
+        Raises:
+            InputError: If a file has the name of a drawing and is an input,
+                or not of an earlier run.
+        """
+        self._inputs = set(map(os.path.realpath, inputs))
+        owners = dict(self._owners)
+        for path, ending in endings.items():
+            self._files_of(Path(path), tasks, ending, owners)
 
     def add(
         self, path: Path, record: dict, drawings: dict[str, np.ndarray]
@@ -74,8 +104,7 @@ class ResultFolder:
                 ``drawings`` are added.
             drawings (dict[str, np.ndarray]): RGB, by task.
         """
-        name = self.name_of(path)
-        files = {task: f'{name}_{task}.png' for task in drawings}
+        files = self.begin(path, drawings)
         for task, drawing in drawings.items():
             write_png(str(self.folder / files[task]), drawing)
         self.add_files(path, record, files)
@@ -88,22 +117,23 @@ class ResultFolder:
         Args:
             path (Path): The image or video.
             record (dict): As for :meth:`add`.
-            files (dict[str, str]): Names of the drawings in the folder, by
-                task; :meth:`name_of` gives their beginning.
+            files (dict[str, str]): What :meth:`begin` returned.
         """
         record = dict(file=str(path), drawings=files, **record)
-        line = json.dumps(dict(classes=self.classes, images=[record]))
-        with self.journal.open('ab') as lines:
-            offset = lines.seek(0, os.SEEK_END)
-            lines.write(f'{line}\n'.encode())
         old = self.records.get(os.path.abspath(path))
+        offset = self._add_line(images=[record])
         self._note(record, self.journal, offset)
         if old:
-            for file in set(old.drawings.values()) - set(files.values()):
-                (self.folder / file).unlink(missing_ok=True)
+            self._remove(set(old.drawings.values()) - set(files.values()))
 
     def close(self) -> None:
-        """Write ``segments.json``."""
+        """Write ``segments.json``; remove drawings of unfinished images."""
+        listed = {
+            file
+            for record in self.records.values()
+            for file in record.drawings.values()
+        }
+        self._remove(self._drawings - listed)
         self.folder.mkdir(parents=True, exist_ok=True)
         offsets = self._write(self._texts())
         for (key, record), offset in zip(
@@ -113,22 +143,88 @@ class ResultFolder:
             self.records[key] = place
         self.journal.unlink(missing_ok=True)
 
-    def name_of(self, path: Path) -> str:
-        """Return the name of the drawings of an image, which then has it."""
-        return self._name(path.stem, os.path.abspath(path))
+    def begin(
+        self, path: Path, tasks: Iterable[str], ending: str = '.png'
+    ) -> dict[str, str]:
+        """Return the names of the drawings of an image, which then has them.
 
-    def _name(self, stem: str, path: str) -> str:
-        name, number = stem, 1
+        Args:
+            path (Path): The image or video.
+            tasks (Iterable[str]): A drawing is made for each.
+            ending (str): Of their names.
+
+        Raises:
+            InputError: As of :meth:`check`.
+        """
+        files = self._files_of(path, tasks, ending, self._owners)
+        self._add_line(images=[], begun=list(files.values()))
+        self._drawings.update(files.values())
+        return files
+
+    def _files_of(
+        self,
+        path: Path,
+        tasks: Iterable[str],
+        ending: str,
+        owners: dict[str, str],
+    ) -> dict[str, str]:
+        """Return the names of drawings by task; ``owners`` get a new one."""
+        name, number = path.stem, 1
+        owner = os.path.abspath(path)
         # Some file systems take upper and lower case for one.
-        while self._owners.setdefault(name.casefold(), path) != path:
+        while owners.setdefault(name.casefold(), owner) != owner:
             number += 1
-            name = f'{stem}_{number}'
-        return name
+            name = f'{path.stem}_{number}'
+        files = {task: f'{name}_{task}{ending}' for task in tasks}
+        for file in files.values():
+            self._check_file(file)
+        return files
+
+    def _check_file(self, name: str) -> None:
+        """Raise InputError if a drawing would replace another file."""
+        file = self.folder / name
+        if not os.path.lexists(file):
+            return
+        if os.path.realpath(file) in self._inputs:
+            problem = 'is an input of this run'
+        elif name not in self._drawings:
+            problem = f'is no drawing that {self.target.name} lists'
+        else:
+            return
+        raise InputError(
+            f'{file} {problem}, and a drawing would replace it: choose '
+            'another --out-dir, or move the file away.'
+        )
+
+    def _begun(self) -> Iterator[str]:
+        """Yield the drawings that a killed run began."""
+        with self.journal.open('rb') as lines:
+            for line in lines:
+                if line.endswith(b'\n'):  # else the process was killed in it
+                    yield from json.loads(line).get('begun', ())
+
+    def _remove(self, files: set[str]) -> None:
+        """Remove drawings, but no input of this run."""
+        for file in files:
+            path = self.folder / file
+            if os.path.realpath(path) not in self._inputs:
+                path.unlink(missing_ok=True)
+        self._drawings -= files
+
+    def _add_line(self, **content) -> int:
+        """Add a line to the journal, and return where it begins."""
+        line = json.dumps(dict(classes=self.classes, **content))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.journal.open('ab') as lines:
+            offset = lines.seek(0, os.SEEK_END)
+            lines.write(f'{line}\n'.encode())
+        return offset
 
     def _note(self, record: dict, file: Path, offset: int) -> None:
         path = os.path.abspath(record['file'])
         drawings = record.get('drawings', {})
         self.records[path] = Record(drawings, file, offset)
+        self._drawings.update(drawings.values())
         for task, drawing in drawings.items():
             name = drawing.rpartition(f'_{task}.')[0].casefold()
             self._owners[name] = path
@@ -204,14 +300,11 @@ class ResultFolder:
         try:
             content = json.loads(text)
             classes, records = content['classes'], content['images']
-            own = all(
-                os.path.basename(file) == file
-                for record in records
-                for file in (
-                    os.path.basename(record['file']),
-                    *record.get('drawings', {}).values(),
-                )
-            )
+            files = list(content.get('begun', ()))
+            for record in records:
+                files.append(os.path.basename(record['file']))
+                files += record.get('drawings', {}).values()
+            own = all(os.path.basename(file) == file for file in files)
         except (ValueError, KeyError, TypeError, AttributeError):
             own = False
         if not own:

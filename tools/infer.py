@@ -172,11 +172,13 @@ def main() -> None:
         args.score_thr,
     )
     run = Run(inferencer, output, tasks, args, Progress(len(sources)))
+    videos: list[Path] = []
+    if args.format == 'drawings':
+        videos, sources = sources.split_videos()
+        output.check(videos, sources)
     try:
-        if args.format == 'drawings':
-            videos, sources = sources.split_videos()
-            for path in videos:
-                run.draw_video(path)
+        for path in videos:
+            run.draw_video(path)
         run.segment(sources)
     finally:
         output.close()
@@ -289,8 +291,7 @@ class Run:
         if str(path) in self.output:
             return
         folder = self.output.results.folder
-        name = self.output.results.name_of(path)
-        files = {task: f'{name}_{task}.mp4' for task in self.tasks}
+        files = self.output.begin_video(path)
         rate = frame_rate(path)
         writers = {
             task: VideoWriter(folder / file, rate)

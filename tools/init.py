@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from _cli import find_project, one_line_errors, program
+from _cli import find_project, one_line_errors, program, user_error_types
 
 BACKBONES = ('r18', 'effnet-lite0', 'r50', 'swin-t', 'swin-l', 'dinat-l')
 
@@ -127,7 +127,7 @@ def make_plan(args: argparse.Namespace, path: Path):
         return own_data.make_plan(
             args.data, converted, own_data.find_machine(args.device), wishes
         )
-    except (FileNotFoundError, FileExistsError, ValueError) as error:
+    except user_error_types() as error:
         sys.exit(f'{args.data} cannot be used: {error}')
 
 

@@ -14,18 +14,20 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
-from PIL.Image import Image as PillowImage
 
-from .datasets.file_names import IMAGE_SUFFIXES, images_in, is_video
 from .datasets.transforms.annotation_transform import reads_annotations
 from .errors import InputError, user_errors
 from .evaluation.result_files import category_ids
-from .images import (
-    ImageError,
-    convert_array,
-    convert_image,
-    image_errors,
-    printable,
+from .images import ImageError, image_errors
+from .input_images import (
+    CHANNEL_ORDERS,
+    Frame,
+    Image,
+    check_images,
+    check_kind,
+    list_images,
+    name_of,
+    pixels_of,
 )
 from .pretrained import (
     CardFacts,
@@ -38,31 +40,8 @@ from .results import SegmentationResult
 from .sample_result import result_of_sample
 from .tasks import TASKS, check_task, read_tasks
 from .tiling import Box, Mosaic, tile_grid
-from .video import read_frames
 from .weights.inference_model import inference_model
 from .weights.reader import load_weights
-
-Image = str | PathLike | PillowImage | np.ndarray | torch.Tensor
-CHANNEL_ORDERS = ('bgr', 'rgb')
-
-
-class Frame(NamedTuple):
-    """A frame of a video, BGR whatever the order of arrays is."""
-
-    pixels: np.ndarray
-
-
-class NamedImage(NamedTuple):
-    """An image as it is given to the model.
-
-    Attributes:
-        name (str | None): Path or address, if it has one.
-        image (Image | Frame | ImageError): What to load, or why there is
-            nothing.
-    """
-
-    name: str | None
-    image: Image | Frame | ImageError
 
 
 class Outcome(NamedTuple):
@@ -396,7 +375,7 @@ class OneFormerInferencer:
             ImageError: If it cannot be read.
             ValueError: If a task is unknown.
         """
-        _check_kind(image)
+        check_kind(image)
         check_task(task)
         loaded = self._load(image)
         pixels = loaded['img']
@@ -428,7 +407,7 @@ class OneFormerInferencer:
             TypeError: If it is of another kind.
             ImageError: If it cannot be read.
         """
-        _check_kind(image)
+        check_kind(image)
         return self._load(image)['img']
 
     def _check_call(
@@ -438,15 +417,7 @@ class OneFormerInferencer:
         batch_size: int,
     ) -> tuple[str, ...]:
         """Check what can be checked before the first image; return tasks."""
-        if isinstance(images, Sequence) and not isinstance(
-            images, str | bytes
-        ):
-            for image in images:
-                _check_kind(image)
-        elif isinstance(images, bytes) or not isinstance(
-            images, Image | Iterable
-        ):
-            _check_kind(images)
+        check_images(images)
         if batch_size < 1:
             raise InputError(
                 f'Expected a batch size of 1 or more, got {batch_size}.'
@@ -484,7 +455,7 @@ class OneFormerInferencer:
             batch.clear()
             waiting.clear()
 
-        for name, image in _list_images(images):
+        for name, image in list_images(images):
             outcome: Outcome | None = None
             try:
                 if isinstance(image, ImageError):
@@ -510,21 +481,12 @@ class OneFormerInferencer:
 
     def _load(self, image: Image | Frame) -> dict:
         """Return an image after the first step of the pipeline."""
-        if isinstance(image, Frame):
-            pixels = image.pixels
-        elif isinstance(image, PillowImage):
-            pixels = convert_image(image, _name(image))
-        elif isinstance(image, torch.Tensor):
-            pixels = _from_tensor(image)
-        elif isinstance(image, np.ndarray):
-            pixels = convert_array(image)
-            if self.channel_order == 'rgb':
-                pixels = np.ascontiguousarray(pixels[..., ::-1])
-        else:
-            with image_errors(_name(image)):
+        if isinstance(image, str | PathLike):
+            with image_errors(name_of(image)):
                 return self._from_file(
                     dict(img_path=os.fsdecode(image), img_id=0)
                 )
+        pixels = pixels_of(image, self.channel_order)
         return self._from_array(dict(img=pixels, img_id=0))
 
     def _prepare(self, loaded: dict, image: Image | Frame) -> dict:
@@ -534,10 +496,10 @@ class OneFormerInferencer:
             return self._prepare_loaded(loaded)
         except Exception as error:  # of any transform, on this image
             raise ImageError(
-                f'Image {_name(image)} of {width} x {height} pixels does not '
-                f'pass the test pipeline ({type(error).__name__}: {error}). '
-                'If it is very thin, resizing leaves nothing of a side: pad '
-                'it.'
+                f'Image {name_of(image)} of {width} x {height} pixels does '
+                f'not pass the test pipeline ({type(error).__name__}: '
+                f'{error}). If it is very thin, resizing leaves nothing of a '
+                'side: pad it.'
             ) from error
 
     def _segment_tiles(
@@ -598,77 +560,3 @@ class OneFormerInferencer:
                 dict(tasks=tasks, semantic_scores=semantic_scores)
             )
         return self.model.test_step(pseudo_collate(batch))
-
-
-def _check_kind(image: object) -> None:
-    """Raise TypeError for what is no image."""
-    if not isinstance(image, Image):
-        raise TypeError(
-            'Expected an array or a tensor (uint8), a path, an address or an '
-            'image of Pillow, or several of them, got '
-            f'{type(image).__name__}.'
-        )
-
-
-def _list_images(images: Image | Iterable[Image]) -> Iterator[NamedImage]:
-    """Yield the images of folders, videos and iterables one by one."""
-    for image in [images] if isinstance(images, Image) else images:
-        _check_kind(image)
-        if not isinstance(image, str | PathLike):
-            name = getattr(image, 'filename', None) or None
-            yield NamedImage(name and os.fsdecode(name), image)
-            continue
-        path = os.fsdecode(image)
-        try:
-            if os.path.isdir(path):
-                for file in _images_of(path):
-                    yield NamedImage(file, file)
-            elif is_video(path):
-                for name, frame in read_frames(path):
-                    yield NamedImage(name, Frame(frame))
-            else:
-                yield NamedImage(path, image)
-        except ImageError as error:
-            yield NamedImage(path, error)
-
-
-def _images_of(folder: str) -> list[str]:
-    """Return the paths of the images in a folder, by name.
-
-    Raises:
-        ImageError: If there is none.
-    """
-    found = images_in(folder)
-    if not found:
-        raise ImageError(
-            f'Folder {printable(folder)} has no image '
-            f'({", ".join(IMAGE_SUFFIXES)}).'
-        )
-    return found
-
-
-def _name(image: Image | Frame) -> str:
-    """Return what messages call an image."""
-    if isinstance(image, str | PathLike):
-        return printable(image)
-    if isinstance(image, PillowImage):
-        return printable(getattr(image, 'filename', '') or 'of Pillow')
-    return 'of an array'
-
-
-def _from_tensor(tensor: torch.Tensor) -> np.ndarray:
-    """Return a tensor as an array, np.uint8 (H, W, 3), BGR."""
-    if (
-        tensor.ndim != 3
-        or len(tensor) not in (1, 3)
-        or tensor.dtype != torch.uint8
-        or not tensor.numel()
-    ):
-        raise ImageError(
-            'Expected a tensor torch.uint8 of shape (3, H, W), in RGB, or '
-            f'(1, H, W), not empty, got {tensor.dtype} of '
-            f'{tuple(tensor.shape)}. Scale other types to 0 .. 255, and give '
-            'images of a batch one by one.'
-        )
-    array = tensor.detach().cpu().permute(1, 2, 0).numpy()
-    return convert_array(np.ascontiguousarray(array[..., ::-1]))

@@ -1,12 +1,14 @@
 """The rules of class lists: ``classes`` and ``thing_classes`` of ``metainfo``.
 
-Model, data sets and the validator check them here. This module imports the
+Model, data sets and the validator check them here. This module needs the
 standard library alone, so that the tools of ``tools/`` check by it without
 loading the package.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+
+from .errors import InputError
 
 MANY_IMAGES = 20
 
@@ -30,7 +32,7 @@ def read_metainfo(metainfo: Mapping) -> tuple[tuple[str, ...], list[int]]:
 def _needed_list(metainfo: Mapping, key: str) -> tuple[str, ...]:
     names = class_list(metainfo, key)
     if names is None:
-        raise ValueError(
+        raise InputError(
             f'metainfo of the model lacks {key!r}: give the same metainfo '
             'as to the dataset, with classes and thing_classes.'
         )
@@ -49,7 +51,7 @@ def class_list(metainfo: Mapping, key: str) -> tuple[str, ...] | None:
     """
     names = metainfo.get(key)
     if isinstance(names, str):
-        raise ValueError(
+        raise InputError(
             f'Expected a list as {key} of metainfo, got the str {names!r}: '
             f'for one class write [{names!r}].'
         )
@@ -63,14 +65,14 @@ def check_classes(classes: Sequence[str], things: Iterable[str]) -> None:
         ValueError: If they are not.
     """
     if wrong := unusable_names(classes):
-        raise ValueError(
+        raise InputError(
             f'metainfo has the classes {wrong}: expected texts that are not '
             'blank.'
         )
     if repeated := repeated_names(classes):
-        raise ValueError(f'metainfo has classes more than once: {repeated}.')
+        raise InputError(f'metainfo has classes more than once: {repeated}.')
     if unknown := unknown_things(classes, things):
-        raise ValueError(
+        raise InputError(
             f'thing_classes {unknown} of metainfo are not among its classes: '
             'every thing must be listed in classes, too.'
         )

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from .errors import InputError
+
 TASKS = ('panoptic', 'instance', 'semantic')
 
 #: Field of a data sample that holds the result of each task.
@@ -34,7 +36,7 @@ def check_task(task: str) -> str:
         ValueError: If it is not.
     """
     if task not in TASKS:
-        raise ValueError(
+        raise InputError(
             f'Unknown task {task!r}: expected one of {", ".join(TASKS)}.'
         )
     return task
@@ -48,7 +50,7 @@ def read_tasks(tasks: str | Iterable[str]) -> tuple[str, ...]:
     """
     tasks = (tasks,) if isinstance(tasks, str) else tuple(tasks)
     if not tasks:
-        raise ValueError(
+        raise InputError(
             f'Expected at least one task of {", ".join(TASKS)}, got none: set '
             'test_cfg.tasks of the model, or give tasks to the inferencer.'
         )

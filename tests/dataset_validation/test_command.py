@@ -99,6 +99,18 @@ def test_the_command_says_what_it_cannot_do(tiny, arguments, message):
     assert message in process.stderr
 
 
+def test_a_fault_of_ours_is_no_fault_of_the_data(tiny, monkeypatch):
+    from tools.misc import validate_dataset
+
+    def fail(*_):
+        raise ValueError('a fault of ours')
+
+    monkeypatch.setattr('dataset_validation.check_sets', fail)
+    monkeypatch.setattr(sys, 'argv', [TOOL, str(tiny.folder)])
+    with pytest.raises(ValueError, match='a fault of ours'):
+        validate_dataset.main()
+
+
 def test_the_page_explains_every_kind_of_finding():
     page = (ROOT / 'docs' / 'check_your_data.md').read_text()
     assert [kind for kind in CHECKS if f'`{kind}`' not in page] == []

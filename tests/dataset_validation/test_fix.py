@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from _package import errors
 from dataset_validation import find_sets, write_fixed
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
@@ -59,7 +60,7 @@ def test_a_copy_goes_neither_into_the_data_nor_over_other_files(
         write_fixed(sets, tiny.folder / 'fixed', tiny.folder)
     with pytest.raises(ValueError, match='train, which stay untouched'):
         write_fixed(sets, tiny.jpg().parent / 'fixed')
-    with pytest.raises(FileExistsError, match='name a new or empty folder'):
+    with pytest.raises(errors.FileError, match='name a new or empty folder'):
         write_fixed(sets, tmp_path, tiny.folder)
     assert files_of(tmp_path) == before
 

@@ -108,6 +108,15 @@ def test_an_existing_config_is_kept(run, error, drawn):
     assert Path('mine.py').read_text() == '# mine'
 
 
+def test_a_fault_of_ours_is_no_fault_of_the_data(run, drawn, monkeypatch):
+    def fail(*_):
+        raise ValueError('a fault of ours')
+
+    monkeypatch.setattr('own_data.rules.choose_crop', fail)
+    with pytest.raises(ValueError, match='a fault of ours'):
+        run(drawn)
+
+
 def test_the_config_is_called_after_the_data(run, drawn):
     run(drawn)
     assert Path('oneformer_shapes.py').is_file()

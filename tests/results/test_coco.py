@@ -47,14 +47,32 @@ def test_a_panoptic_result_comes_back_from_json_and_png(result, tmp_path):
             ),
             r'category_id \[99\], which categories of the JSON lack',
         ),
+        (
+            lambda c: c['annotations'][0]['segments_info'][1].update(
+                iscrowd='no'
+            ),
+            "Segment 2 has iscrowd 'no': expected 0 or 1",
+        ),
     ],
-    ids=['annotations', 'segments_info', 'isthing', 'category_id'],
+    ids=['annotations', 'segments_info', 'isthing', 'category_id', 'iscrowd'],
 )
 def test_json_of_another_format_is_refused(result, change, message):
     content, png = result.to_coco_panoptic()
     change(content)
     with pytest.raises(ValueError, match=message):
         SegmentationResult.from_coco_panoptic(content, png)
+
+
+def test_a_crowd_of_an_annotation_stays_one(result):
+    content, png = result.to_coco_panoptic()
+    infos = content['annotations'][0]['segments_info']
+    infos[1]['iscrowd'] = 1
+    del infos[2]['iscrowd']
+    found = SegmentationResult.from_coco_panoptic(content, png)
+    assert [s.is_crowd for s in found.segments] == [False, True, False]
+    again, _ = found.to_coco_panoptic()
+    infos = again['annotations'][0]['segments_info']
+    assert [info['iscrowd'] for info in infos] == [0, 1, 0]
 
 
 def test_colours_of_some_classes_do_not_go_to_others(result):

@@ -1,5 +1,7 @@
 """Results in NumPy are those of the fusion head, except where scores tie."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,21 @@ def test_instances_are_those_of_the_fusion_head(max_per_image, sizes):
         assert ours.score == pytest.approx(theirs.score, abs=2e-3)
         area = np.abs(decode(ours.rle).sum().astype(int) - theirs.area)
         assert area <= TIES * theirs.mask.size
+
+
+def test_instances_take_far_less_memory_than_their_masks():
+    size = (512, 768)
+    scores, masks = (part.numpy() for part in drawn_logits(0, queries=64))
+    resized = ResizedMasks(masks, Sizes(size, size, size))
+    tracemalloc.start()
+    try:
+        found = fuse_instance(scores, resized, description())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) > 20
+    # A byte for eight masks, and some arrays of one block or one mask.
+    assert peak < 0.5 * len(found) * size[0] * size[1]
 
 
 @pytest.mark.parametrize(

@@ -93,12 +93,9 @@ def main() -> None:
     """Draw the sheets."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
-    try:
-        paths = draw_sheets(
-            config, args.out_dir, args.num, args.split, args.tasks, args.seed
-        )
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    paths = draw_sheets(
+        config, args.out_dir, args.num, args.split, args.tasks, args.seed
+    )
     if len(paths) == 1:
         print(f'Wrote 1 sheet: {paths[0]}')
     else:
@@ -124,7 +121,7 @@ def draw_sheets(
         seed (int): Chooses images and augmentation.
 
     Raises:
-        ValueError: If the config has no such dataset, or no ``SampleTask``
+        InputError: If the config has no such dataset, or no ``SampleTask``
             in its training pipeline.
     """
     import mmcv
@@ -156,11 +153,13 @@ def build_datasets(config, split: str) -> list:
     from mmdet.registry import DATASETS
     from mmengine.registry import init_default_scope
 
+    from projects.oneformer.errors import InputError
+
     init_default_scope(config.get('default_scope', 'mmdet'))
     loader = config.get(f'{split}_dataloader') or {}
     settings = list(unwrap(loader.get('dataset')))
     if not settings:
-        raise ValueError(
+        raise InputError(
             f'The config has no {split}_dataloader.dataset to draw from.'
         )
     return [DATASETS.build(dict(dataset)) for dataset in settings]
@@ -170,12 +169,14 @@ def training_pipeline(config) -> list[dict]:
     """Return the transforms that an image goes through in training."""
     from dataset_validation.config import unwrap
 
+    from projects.oneformer.errors import InputError
+
     dataset = (config.get('train_dataloader') or {}).get('dataset')
     for settings in unwrap(dataset):
         pipeline = list(settings.get('pipeline', ()))
         if any(step['type'] == 'SampleTask' for step in pipeline):
             return pipeline
-    raise ValueError(
+    raise InputError(
         'Expected a train_dataloader.dataset with SampleTask in its '
         'pipeline: there is no task to draw without it.'
     )
@@ -211,8 +212,8 @@ def task_samples(
         list[TaskSample]: One for each task.
 
     Raises:
-        ValueError: If none of the tasks is supervised, or the pipeline drops
-            the image.
+        UserError: If none of the tasks is supervised, or the pipeline drops
+            the image or cannot read its annotation.
     """
     import copy
 
@@ -220,9 +221,11 @@ def task_samples(
     import torch
     from mmengine.dataset import Compose
 
+    from projects.oneformer.errors import InputError, user_errors
+
     supervised = info.get('supervised_tasks', tasks)
     if not set(tasks) & set(supervised):
-        raise ValueError(
+        raise InputError(
             f'The annotation of {info["img_path"]} supervises '
             f'{", ".join(supervised)}, not {", ".join(tasks)}: choose other '
             '--tasks.'
@@ -240,9 +243,11 @@ def task_samples(
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        packed = Compose(forced)(copy.deepcopy(info))
+        transforms = Compose(forced)
+        with user_errors():  # as a data set does in training
+            packed = transforms(copy.deepcopy(info))
         if packed is None:
-            raise ValueError(
+            raise InputError(
                 f'The pipeline gives nothing for {info["img_path"]}: one of '
                 'its transforms filters the image.'
             )
@@ -274,14 +279,14 @@ def draw_sheet(
     first = samples[0]
     rows, columns = content_size(samples)
     headers = ['image']
-    pictures = [enlarge(first.image[:rows, :columns])]
-    texts = [text_panel(picture_lines(first, (rows, columns)))]
+    images = [enlarge(first.image[:rows, :columns])]
+    texts = [text_panel(image_lines(first, (rows, columns)))]
     for sample in samples:
         count = len(sample.data_sample.gt_instances)
         headers.append(f'{sample.task}: {count} mask{"s" * (count != 1)}')
-        pictures.append(draw_masks(sample, dataset_meta, (rows, columns)))
+        images.append(draw_masks(sample, dataset_meta, (rows, columns)))
         texts.append(text_panel(text_lines(sample.data_sample, num_slots)))
-    return image_sheet([pictures, texts], headers, cell_width=CELL_WIDTH)
+    return image_sheet([images, texts], headers, cell_width=CELL_WIDTH)
 
 
 def content_size(samples: Sequence[TaskSample]) -> tuple[int, int]:
@@ -363,7 +368,7 @@ def text_lines(
     return lines
 
 
-def picture_lines(
+def image_lines(
     sample: TaskSample, size: tuple[int, int]
 ) -> list[tuple[str, str]]:
     """Return file, sizes and flip of an image, ``size`` being unpadded."""

@@ -270,7 +270,7 @@ def estimate(
 
     Args:
         config (Config): Of the training.
-        batch_size (int): Pictures.
+        batch_size (int): Images.
         size (tuple[int, int]): Height and width of the images.
         objects (int): Objects of each image.
         amp (bool): With half precision.

@@ -69,12 +69,12 @@ def convert(folder: Path, target: Path, run: Run) -> None:
     by_task: dict[int, list[Mask]] = {}
     for mask in sorted(find_masks(folder, names), key=lambda m: m[1:]):
         by_task.setdefault(mask.task, []).append(mask)
-    pictures = images_by_name(names)
+    image_paths = images_by_name(names)
     tasks = dict(tasks_of(folder, names))
     images, annotations = [], []
     labels: dict[str, int] = {}
     for task, masks in sorted(by_task.items()):
-        image = find_image(task, tasks, pictures, folder)
+        image = find_image(task, tasks, image_paths, folder)
         height, width = read_size(folder / image)
         images.append(
             dict(id=task, file_name=image, height=height, width=width)
@@ -151,7 +151,7 @@ def tasks_of(
 def find_image(
     task: int,
     tasks: dict[int, list[str]],
-    pictures: dict[str, str],
+    image_paths: dict[str, str],
     folder: Path,
 ) -> str:
     """Return the image of a task, relative to the folder.
@@ -160,9 +160,9 @@ def find_image(
         FileNotFoundError: If there is none.
     """
     for name in tasks.get(task, ()):
-        if name in pictures:
-            return pictures[name]
-    for name, path in pictures.items():
+        if name in image_paths:
+            return image_paths[name]
+    for name, path in image_paths.items():
         if file_names.image_stem(name) == str(task):
             return path
     raise FileNotFoundError(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from _package import errors
 from _progress import Stopwatch
 
 from . import coco, instances, panoptic, semantic
@@ -36,7 +37,7 @@ def check_sets(
         ValueError: If the number of workers is out of range.
     """
     if not 1 <= workers <= MAX_WORKERS:
-        raise ValueError(
+        raise errors.InputError(
             f'Expected 1 to {MAX_WORKERS} workers, got {workers}.'
         )
     sets = list(sets)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from _overrides import check_overrides
+from _package import errors, tasks
 from _package import metainfo as metainfo_rules
-from _package import tasks
 
 from .sets import AnnotationSet
 
@@ -37,7 +37,8 @@ def sets_of_config(
     """
     from mmengine.config import Config
 
-    config = Config.fromfile(path, import_custom_modules=False)
+    with errors.user_errors():
+        config = Config.fromfile(path, import_custom_modules=False)
     if overrides:
         check_overrides(config.to_dict(), overrides)
         config.merge_from_dict(overrides)
@@ -61,7 +62,7 @@ def sets_of_config(
             if aset.evaluated:
                 sets[key] = replace(known, evaluated=True)
     if not sets:
-        raise ValueError(
+        raise errors.InputError(
             f'{path} has no dataset to check. '
             + (' '.join(remarks) or 'Expected train_dataloader.dataset.')
         )
@@ -117,7 +118,7 @@ def semantic_set(dataset: dict, split: str, limits: dict) -> AnnotationSet:
     shared = _shared(dataset, split, limits)
     names = png_classes or shared['classes']
     if names is None or isinstance(names, str):
-        raise ValueError(
+        raise errors.InputError(
             f'The semantic dataset of {split}_dataloader needs the classes of '
             'its PNGs as a list, png_classes or classes of metainfo, got '
             f'{names!r}.'

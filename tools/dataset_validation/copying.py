@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from _package import errors
+
 from .images import TURNS, bake_turn, clear_turn, read_image
 from .report import Finding, found
 from .sets import AnnotationSet
@@ -41,7 +43,7 @@ class Move:
         """Return the new place of a file, its folder made."""
         absolute = Path(os.path.abspath(path))
         if self.root not in absolute.parents and absolute != self.root:
-            raise ValueError(
+            raise errors.InputError(
                 f'{path} lies outside of {self.root}, so that it has no place '
                 'in the copy: move it, and correct its file_name.'
             )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from _annotations import read_json, write_json
+from _package import errors
 
 from . import coco, instances, panoptic, semantic
 from .check import KINDS, run, unlisted_files
@@ -46,19 +47,19 @@ def write_fixed(
         tuple: The sets in their new place, and what was done.
 
     Raises:
-        FileExistsError: If ``out`` is there and not empty.
+        FileError: If ``out`` is there and not empty.
         ValueError: If ``out`` lies inside of the data.
     """
     data = [Path(root)] if root else data_folders(sets)
     data = [Path(os.path.abspath(folder)) for folder in data]
     root, out = Path(os.path.commonpath(data)), Path(os.path.abspath(out))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(
+        raise errors.FileError(
             f'{out} is there already: name a new or empty folder.'
         )
     for folder in data:
         if folder in (out, *out.parents):
-            raise ValueError(
+            raise errors.InputError(
                 f'{out} lies inside of the data in {folder}, which stay '
                 'untouched: name a folder elsewhere.'
             )

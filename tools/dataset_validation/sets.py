@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from _annotations import read_json, read_png
-from _package import file_names, tasks
+from _package import errors, file_names, tasks
 
 # Endings of an image's name and of its semantic PNG.
 LABEL_NAMES = (
@@ -140,7 +140,7 @@ def find_sets(folder: Path, **settings) -> list[AnnotationSet]:
         settings,
     )
     if not sets:
-        raise ValueError(
+        raise errors.InputError(
             f'{folder} holds no annotations that are known here: expected a '
             'JSON with images, annotations and categories (COCO panoptic or '
             'COCO instances), or folders of grey PNGs named as the images '

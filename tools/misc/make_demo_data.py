@@ -336,7 +336,7 @@ def _layout(
 # --------------------------------------------------------------- images
 
 
-def draw_picture(
+def draw_image(
     rng: np.random.Generator, size: int, difficulty: Difficulty = EASY
 ) -> tuple[np.ndarray, list[Segment]]:
     """Draw one image and its segments.
@@ -351,12 +351,12 @@ def draw_picture(
         do not overlap. Pixels in no segment are void.
     """
     while True:
-        picture = _try_picture(rng, size, difficulty)
-        if picture is not None:
-            return picture
+        drawn = _try_image(rng, size, difficulty)
+        if drawn is not None:
+            return drawn
 
 
-def _try_picture(
+def _try_image(
     rng: np.random.Generator, size: int, difficulty: Difficulty
 ) -> tuple[np.ndarray, list[Segment]] | None:
     """Draw one image, or None if too little of a segment can be seen."""
@@ -614,16 +614,16 @@ def _write_split(
 ) -> None:
     """Write ``count`` images with the image ids ``first + 1`` and up."""
     annotations = root / 'annotations'
-    picture_dir = root / split
+    image_dir = root / split
     panoptic_dir = annotations / f'panoptic_{split}'
     semantic_dir = annotations / f'semantic_{split}'
-    for folder in (picture_dir, panoptic_dir, semantic_dir):
+    for folder in (image_dir, panoptic_dir, semantic_dir):
         folder.mkdir(parents=True)
 
     images, panoptic, instances = [], [], []
     for index in range(count):
         rng = np.random.default_rng([seed, SPLITS.index(split), index])
-        picture, segments = draw_picture(rng, size, difficulty)
+        pixels, segments = draw_image(rng, size, difficulty)
         ids = _segment_ids(rng, len(segments))
         image_id = first + index + 1
         image = dict(
@@ -633,7 +633,7 @@ def _write_split(
             height=size,
         )
         png_name = f'{image_id:06d}.png'
-        _write_image(picture_dir / image['file_name'], picture)
+        _write_image(image_dir / image['file_name'], pixels)
         _write_image(panoptic_dir / png_name, _panoptic_png(segments, ids))
         _write_image(semantic_dir / png_name, _semantic_png(segments))
         images.append(image)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from _cli import find_project, one_line_errors, user_error_types  # noqa: E402
+
 
 def parse_args() -> argparse.Namespace:
     """Return the arguments of the command line."""
@@ -92,11 +94,11 @@ def main() -> None:
         for remark in remarks:
             print(f'Not checked: {remark}')
         if args.json:
-            args.json.write_text(report.to_json())
+            write(args.json, report.to_json())
             print(f'All findings are in {args.json}.')
         if args.fix:
             fix(sets, root, args, progress)
-    except (OSError, ValueError) as error:
+    except user_error_types() as error:
         sys.exit(f'error: {error}')
     sys.exit(report.exit_code(args.strict))
 
@@ -104,7 +106,6 @@ def main() -> None:
 def find(args: argparse.Namespace) -> tuple[list, list[str], Path | None]:
     """Return the annotation sets, remarks, and the folder of the data."""
     import dataset_validation as checks
-    from _cli import find_project
 
     path = Path(args.data)
     if path.is_dir():
@@ -113,7 +114,9 @@ def find(args: argparse.Namespace) -> tuple[list, list[str], Path | None]:
         )
         return checks.find_sets(path, **limits), [], path
     if not path.is_file():
-        raise FileNotFoundError(
+        from _package import errors
+
+        raise errors.MissingFileError(
             f'{path} does not exist: name a config or a folder of data.'
         )
     find_project()  # a config may inherit by oneformer.config_path
@@ -154,9 +157,22 @@ def fix(
     print(left.text(args.max_examples))
     if args.json:
         target = args.json.with_suffix('.fixed.json')
-        target.write_text(checks.Report([], notes).to_json())
+        write(target, checks.Report([], notes).to_json())
         print(f'All that was done is in {target}.')
 
 
+def write(path: Path, text: str) -> None:
+    """Write a file.
+
+    Raises:
+        FileError: If it cannot be written.
+    """
+    from _package import errors
+
+    with errors.user_errors():
+        path.write_text(text)
+
+
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

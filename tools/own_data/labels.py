@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from _annotations import read_json
-from _package import coco_layout, tasks
+from _package import coco_layout, errors, tasks
 from dataset_validation import AnnotationSet
 
 # Files that list the classes of label maps, one a line, or as JSON.
@@ -40,9 +40,10 @@ def read_entries(aset: AnnotationSet) -> coco_layout.Coco:
         FileNotFoundError: If it does not exist.
         ValueError: If an entry of it cannot be used.
     """
-    content, _ = coco_layout.require_coco(
-        read_json(aset.ann_file), aset.kind, str(aset.ann_file)
-    )
+    with errors.user_errors():
+        content, _ = coco_layout.require_coco(
+            read_json(aset.ann_file), aset.kind, str(aset.ann_file)
+        )
     return content
 
 
@@ -78,7 +79,7 @@ def panoptic_labels(
     if things is None:
         lacking = [name for name in names if flags[name] not in (0, 1)]
         if lacking:
-            raise ValueError(
+            raise errors.InputError(
                 f'The categories {lacking} lack isthing, 1 for things and 0 '
                 'for stuff: name the things as --things, or add isthing.'
             )
@@ -110,7 +111,7 @@ def semantic_labels(
     ignored = tasks.ignore_index(len(names) if names else 0)
     values = [value for value in values if value != ignored]
     if not values:
-        raise ValueError(
+        raise errors.InputError(
             f'The label maps hold the value {ignored} alone, which is '
             'unlabelled: expected the number of a class in each pixel.'
         )
@@ -119,7 +120,7 @@ def semantic_labels(
         why = 'no list of names was found: rename them here, or give --classes'
     reduced = min(values) >= 0 and max(values) == len(names) and len(names) > 1
     if max(values) >= len(names) + reduced:
-        raise ValueError(
+        raise errors.InputError(
             f'The label maps have values up to {max(values)}, but there are '
             f'{len(names)} names of classes, {list(names)}: expected a name '
             f'for each of 0 to {max(values)}; {ignored} is unlabelled.'
@@ -147,7 +148,7 @@ def listed_classes(folder: Path) -> tuple[list[str] | None, str]:
         try:
             names = read(path)
         except (IndexError, ValueError) as error:
-            raise ValueError(
+            raise errors.InputError(
                 f'The list of classes {path} cannot be read ({error}): save '
                 'it as UTF-8, with the names as they stand in such a file, '
                 'or give --classes.'
@@ -194,7 +195,7 @@ def _used_names(
             place[category['name']] = None
     rest = [name for name in unused if name not in names]
     if not names:
-        raise ValueError(
+        raise errors.InputError(
             'The annotation has no objects: expected one image or more with '
             'annotations.'
         )
@@ -210,7 +211,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _known(things: Sequence[str], classes: tuple[str, ...]) -> tuple[str, ...]:
     if unknown := [name for name in things if name not in classes]:
-        raise ValueError(
+        raise errors.InputError(
             f'Expected classes of the data, {list(classes)}, as --things, got '
             f'{unknown}.'
         )

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from _annotations import read_json, write_json
-from _package import coco_layout, file_names
+from _package import coco_layout, errors, file_names
 from dataset_validation import AnnotationSet, find_sets
 
 sys.path.insert(
@@ -67,7 +67,7 @@ def find_annotations(
         ValueError: If no layout is recognised.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f'{folder} does not exist: expected a folder with images and '
             f'their annotations, {KNOWN}.'
         )
@@ -79,7 +79,8 @@ def find_annotations(
         unfinished = any(converted.rglob('*.part'))
         _make(converted, folder)
         run = Run(min(8, os.cpu_count() or 1), overwrite=not unfinished)
-        foreign.convert(folder, converted, run)
+        with errors.user_errors():  # converters refuse data by ValueError
+            foreign.convert(folder, converted, run)
         sets = [_placed(aset, folder) for aset in _found(converted)]
         return f'{foreign.name}, converted to {converted}', sets, converted
     sets = [_mended(aset, folder, names, converted) for aset in _found(folder)]
@@ -89,14 +90,14 @@ def find_annotations(
 def _found(folder: Path) -> list[AnnotationSet]:
     try:
         sets = find_sets(folder)
-    except ValueError as error:
-        raise ValueError(
+    except errors.InputError as error:
+        raise errors.InputError(
             f'{folder} holds no annotations that are known here: expected '
             f'{KNOWN}.'
         ) from error
     used = [aset for aset in sets if _has_annotations(aset)]
     if not used:
-        raise ValueError(
+        raise errors.InputError(
             f'The annotations of {folder} are empty: {sets[0].source}.'
         )
     return used
@@ -110,7 +111,7 @@ def _make(converted: Path, folder: Path) -> None:
             of it.
     """
     if folder in converted.parents:
-        raise ValueError(
+        raise errors.InputError(
             f'its annotation has to be converted, beside the config, and '
             f'{converted.parent} is in the data: give a config elsewhere as '
             '--out.'
@@ -142,7 +143,7 @@ def _read(path: Path) -> dict:
     try:
         content = read_json(path)
     except ValueError as error:
-        raise ValueError(f'{path} cannot be read: {error}') from error
+        raise errors.InputError(f'{path} cannot be read: {error}') from error
     assert isinstance(content, dict), 'otherwise it is no set'
     return content
 
@@ -173,7 +174,8 @@ def _mended(
         return aset
     content = _read(aset.ann_file)
     _require_masks(content, aset)
-    coco_layout.require_coco(content, aset.kind, str(aset.ann_file))
+    with errors.user_errors():
+        coco_layout.require_coco(content, aset.kind, str(aset.ann_file))
     images = content['images']
     if aset.kind == 'panoptic':
         annotated = {a.get('image_id') for a in content['annotations']}
@@ -224,7 +226,7 @@ def _find_images(
         else:
             missing.append(name)
     if missing:
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f'{len(missing)} of {len(images)} images of {aset.ann_file} are '
             f'not below {folder}, or several have the name; the first is '
             f'{missing[0]}. Export the images, too, or copy them there.'
@@ -243,7 +245,7 @@ def _require_masks(content: dict, aset: AnnotationSet) -> None:
         if isinstance(entry, dict) and not entry.get('segmentation')
     ]
     if lacking:
-        raise ValueError(
+        raise errors.InputError(
             f'{len(lacking)} of {len(entries)} annotations of '
             f'{aset.ann_file} have no mask: segmentation is missing or '
             'empty, as in an export for object detection. Export for '

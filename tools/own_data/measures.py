@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from _annotations import measure, read_png
-from _package import coco_layout, coco_masks, segment_ids
+from _package import coco_layout, coco_masks, errors, segment_ids
 from pycocotools import mask as coco_mask
 
 MOST_OBJECTS = 5000  # whose areas are computed from masks
@@ -103,7 +103,8 @@ def _area(annotation: dict, size: tuple[int, int]) -> float:
     area = annotation.get('area')
     if isinstance(area, int | float) and area > 0:
         return float(area)
-    rle = coco_masks.to_rle(annotation['segmentation'], size)
+    with errors.user_errors():
+        rle = coco_masks.to_rle(annotation['segmentation'], size)
     return float(coco_mask.area(rle))
 
 
@@ -125,8 +126,10 @@ def measure_panoptic(content: coco_layout.Coco, seg_dir: Path) -> Shapes:
                 for s in annotation['segments_info']
                 if s['category_id'] in things
             }
-            png = read_png(seg_dir / annotation['file_name'])
-            found = measure(segment_ids.decode_ids(png.pixels))
+            with errors.user_errors():
+                png = read_png(seg_dir / annotation['file_name'])
+                ids = segment_ids.decode_ids(png.pixels)
+            found = measure(ids)
             areas += [m.area for n, m in found.items() if n in numbers]
     return Shapes(
         [(image['height'], image['width']) for image in content.images],

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from _annotations import read_label_map
-from _package import file_names, tasks
+from _package import errors, file_names, tasks
 from dataset_validation import AnnotationSet
 
 from . import labels as label_rules
@@ -103,7 +103,7 @@ def make_plan(
     else:
         number, num_val, labels, shapes = _read_json(kind, splits, wishes)
     if number < 2:
-        raise ValueError(
+        raise errors.InputError(
             f'{splits.train.source} has {number} image with its annotation: '
             'expected 2 or more, one to train on and one to validate on.'
         )
@@ -174,7 +174,7 @@ def has_effnet() -> bool:
 def _read_json(kind: str, splits: Splits, wishes: Wishes) -> tuple:
     """Return what is known of a set with JSON files."""
     if wishes.classes is not None:
-        raise ValueError(
+        raise errors.InputError(
             '--classes is for label maps; this annotation names its classes.'
         )
     train = label_rules.read_entries(splits.train)
@@ -198,9 +198,10 @@ def _read_label_maps(folder: Path, splits: Splits, wishes: Wishes) -> tuple:
     paths = label_map_paths(splits.train)
     maps: list[np.ndarray] = []
     for path in measures.spread(paths, measures.MOST_MAPS):
-        png = read_label_map(path)
+        with errors.user_errors():
+            png = read_label_map(path)
         if not png.is_label_map:
-            raise ValueError(
+            raise errors.InputError(
                 f'{path} is {png}: expected one channel, with the class of '
                 'each pixel.'
             )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from _package import errors
 from dataset_validation import AnnotationSet
 
 WORDS = dict(
@@ -42,7 +43,7 @@ def choose_kind(
     """
     there = [k for k in KINDS if any(aset.kind == k for aset in sets)]
     if wanted is not None and wanted not in there:
-        raise ValueError(
+        raise errors.InputError(
             f'Expected one of {there}, the kinds of annotation that were '
             f'found, as --kind, got {wanted!r}.'
         )
@@ -88,7 +89,7 @@ def choose_splits(
         for name, wanted in (('train', train), ('val', val), ('test', None))
     }
     if chosen['train'] is None:
-        raise ValueError(
+        raise errors.InputError(
             f'{folder} has annotations for {_names(sets, folder)}, but none '
             'to train on is called train: name the one as --train.'
         )
@@ -115,7 +116,7 @@ def only(
 ) -> AnnotationSet | None:
     """Return the one set of a split, None if there is none."""
     if len(sets) > 1:
-        raise ValueError(
+        raise errors.InputError(
             f'Several annotations of {folder} are for {name}: '
             f'{_names(sets, folder)}. Name the one as --{name}.'
         )
@@ -129,7 +130,7 @@ def named(
     parts = Path(wanted).parts
     fitting = [a for a in sets if a.source.parts[-len(parts) :] == parts]
     if len(fitting) != 1:
-        raise ValueError(
+        raise errors.InputError(
             f'Expected the annotation of one set, {_names(sets, folder)}, '
             f'got {wanted!r}, which {len(fitting)} of them end with.'
         )

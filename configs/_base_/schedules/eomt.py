@@ -13,6 +13,9 @@ optim_wrapper = dict(
     paramwise_cfg=dict(decay_rate=0.8, decay_joint=True),
     clip_grad=dict(max_norm=0.01, norm_type=2),
 )
+# Schedules add ``max_iters``, and ``end`` of the learning rate.
+train_cfg = dict(type='ReproducibleTrainLoop', val_interval=5000)
+warmup_poly_lr = dict(type='TwoStageWarmupPolyLR', warmup=500, vit_warmup=1000)
 # ``custom_hooks = [*_base_.custom_hooks, _base_.mask_annealing]``
 mask_annealing = dict(type='MaskAnnealingHook')
 val_cfg = dict(type='ValLoop')

@@ -3,13 +3,6 @@
 _base_ = './eomt.py'
 
 max_iters = 19895
-train_cfg = dict(
-    type='ReproducibleTrainLoop', max_iters=max_iters, val_interval=5000
-)
-warmup_poly_lr = dict(
-    type='TwoStageWarmupPolyLR',
-    warmup=500,
-    vit_warmup=1000,
-    end=max_iters,
-)
+train_cfg = dict(max_iters=max_iters)
+warmup_poly_lr = dict(_base_.warmup_poly_lr, end=max_iters)
 param_scheduler = [warmup_poly_lr]

@@ -1,5 +1,7 @@
 """COCO's panoptic format: a JSON, and a PNG of ids."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..drawing import class_colors
@@ -29,7 +31,7 @@ def to_coco_panoptic(
             category_id=result.category_id(segment.label),
             area=segment.area,
             bbox=list(segment.bbox),
-            iscrowd=0,
+            iscrowd=int(segment.is_crowd),
         )
         if segment.score is not None:
             info['score'] = segment.score
@@ -117,6 +119,7 @@ def from_coco_panoptic(
             f'The segments have category_id {unknown[:10]}, which categories '
             'of the JSON lack: add them there.'
         )
+    crowds = {info['id'] for info in found[0]['segments_info'] if _crowd(info)}
     known = {
         info['id']: (labels[info['category_id']], info.get('score'))
         for info in found[0]['segments_info']
@@ -140,5 +143,18 @@ def from_coco_panoptic(
         category_ids=tuple(labels),
         image_name=names.get(found[0]['image_id']),
         panoptic=ids,
-        segments=segments_of_map(ids, known, classes, things),
+        segments=[
+            replace(segment, is_crowd=segment.id in crowds)
+            for segment in segments_of_map(ids, known, classes, things)
+        ],
     )
+
+
+def _crowd(info: dict) -> bool:
+    """Return whether a segment of the JSON is a crowd."""
+    value = info.get('iscrowd', 0)
+    if value not in (0, 1):
+        raise ValueError(
+            f'Segment {info["id"]} has iscrowd {value!r}: expected 0 or 1.'
+        )
+    return bool(value)

@@ -24,6 +24,8 @@ class Segment:
         pixels (np.ndarray | dict): What the mask is made from on demand: the
             id map that shows the segment, (H, W), or COCO run lengths,
             ``size`` and ``counts``.
+        is_crowd (bool): Whether it is a group of things that are not
+            annotated one by one; never of a prediction.
     """
 
     id: int
@@ -34,6 +36,7 @@ class Segment:
     area: int
     bbox: tuple[int, int, int, int]
     pixels: np.ndarray | dict = field(repr=False)
+    is_crowd: bool = False
 
     @classmethod
     def from_rle(
@@ -136,7 +139,7 @@ class Segment:
 
 
 def encode_mask(mask: np.ndarray) -> dict:
-    """Return a mask, bool (H, W), as COCO run lengths."""
+    """Return a mask, (H, W), of 0 and 1, as COCO run lengths."""
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return dict(size=list(mask.shape), counts=rle['counts'].decode())
 

@@ -151,7 +151,8 @@ class SegmentationResult(TaskResults):
 
         Raises:
             ValueError: If the JSON is of another format, the image is not in
-                it, or the PNG has an id that it lacks.
+                it, an ``iscrowd`` is neither 0 nor 1, or the PNG has an id
+                that the JSON lacks.
         """
         return cls(**coco_panoptic.from_coco_panoptic(content, png, image_id))
 

@@ -119,18 +119,22 @@ def fuse_instance(
     top = top[is_thing(description)[top % num_classes]]
     # A query may appear with several classes.
     queries, rows = np.unique(top // num_classes, return_inverse=True)
-    found = np.zeros((len(queries), *masks.size), bool)
+    # Eight masks share a byte of each pixel.
+    packed = np.zeros(((len(queries) + 7) // 8, *masks.size), np.uint8)
     area = np.zeros(len(queries))
     total = np.zeros(len(queries))
     for block in masks.blocks():
         logits = masks.of(block, queries)
         inside = logits > 0
         y, x = block
-        found[:, y, x] = inside
+        packed[:, y, x] = np.packbits(inside, axis=0, bitorder='little')
         area += inside.sum((1, 2))
         total += (sigmoid(logits) * inside).sum((1, 2))
     quality = total / (area + 1e-6)
-    rles = [encode_mask(mask) for mask in found]
+    rles = [
+        encode_mask((packed[row // 8] >> (row % 8)) & 1)
+        for row in range(len(queries))
+    ]
     instances = [
         Instance(int(pair % num_classes), float(score), rles[row])
         for pair, score, row in zip(

@@ -62,6 +62,20 @@ def resize_result(
     return replace(result, height=height, width=width, **maps)
 
 
+def in_full_size(
+    result: SegmentationResult, size: tuple[int, int], score_thr: float
+) -> SegmentationResult:
+    """Return a result for files: in the size of its upload.
+
+    Args:
+        result (SegmentationResult): With instances of all scores.
+        size (tuple[int, int]): Height and width of the upload.
+        score_thr (float): Instances with a lower score are dropped.
+    """
+    shown = replace(result.filter(score_thr), hidden=())
+    return resize_result(shown, size)
+
+
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return a map, (H, W), of another size; pixels take the nearest value.
 
