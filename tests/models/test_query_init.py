@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 from projects.oneformer.models import QueryInit
 from projects.oneformer.models.layers.positions import sine_positions
-from tests.model_configs import randomise
+from tests.model_configs import (
+    build_model,
+    data_sample,
+    images,
+    randomise,
+    tiny_model,
+)
 
 BATCH, QUERIES, WIDTH, HEADS = 2, 5, 16, 4
 
@@ -91,6 +97,25 @@ def test_queries_are_the_published_transformer_of_the_token(learned, inputs):
             found[i, :-1], expected, atol=1e-5, rtol=1e-4
         )
         assert found[i, -1].equal(tokens[i])
+
+
+@torch.no_grad()
+def test_weights_without_features_give_the_same_results_with_them():
+    config = tiny_model(training=False)
+    before = build_model(config)
+    config.panoptic_head.query_init.learned_features = True
+    after = build_model(config, seed=1)
+    after.load_state_dict(before.state_dict())
+    features = after.panoptic_head.query_init.query_feat.weight
+    assert not features.any()
+    inputs = images(1, 64, 64)
+    samples = [data_sample(64, 64, task='panoptic')]
+    for found, expected in zip(
+        after(inputs, samples, mode='tensor'),
+        before(inputs, samples, mode='tensor'),
+        strict=True,
+    ):
+        assert found[-1].equal(expected[-1])
 
 
 @torch.no_grad()
