@@ -23,8 +23,9 @@ def model():
     return build_model(tiny_model(training=False, tasks=['semantic']))
 
 
-def test_all_forty_surprises_have_a_decision_and_a_proof():
-    assert [int(number) for number, _ in ENTRIES] == list(range(1, 41))
+def test_every_surprise_has_a_decision_and_a_proof():
+    numbers = [int(number) for number, _ in ENTRIES]
+    assert numbers == list(range(1, len(numbers) + 1))
     for number, entry in ENTRIES:
         assert re.search(r'^\*\*Reference\.\*\* \S', entry, re.MULTILINE), (
             number
