@@ -196,11 +196,11 @@ runs = [
     *each_seed(queries),
     make('joint', 0, CAMVID, pictures=6),
     *joint_and_single(CAMVID, 0)[1:],
-    *learned_features(CAMVID, 0),
     make('mask2former-instance', 0, NUCLEI, network='mask2former')
     | one_task('instance'),
     *each_seed(
         lambda seed: [
+            *learned_features(CAMVID, seed),
             texts(CAMVID, seed)[0],
             no_pretraining(CAMVID, seed),
         ]

@@ -333,7 +333,8 @@ def test_inference_refuses_the_weights_of_another_model(trained, data):
     )
     assert process.returncode == 1
     assert 'does not fit this config' in process.stderr
-    assert 'query_embed.weight (24, 64) for (30, 64)' in process.stderr
+    assert 'query_feat.weight (23, 64) for (29, 64)' in process.stderr
+    assert 'the config makes ResNet of 8 blocks, 30 queries' in process.stderr
 
 
 def test_the_demo_runs_on_a_folder_of_yours_and_goes_on(
