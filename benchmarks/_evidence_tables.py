@@ -180,9 +180,17 @@ def joint_against_single(results: Results, data: str) -> list[str]:
             for name, own in present.items()
         ],
     )
-    for first in ('OneFormer, joint', 'OneFormer with query features, joint'):
+    features = [name for name in rows if 'query features' in name]
+    for first, left_out in (
+        ('OneFormer, joint', features),
+        ('OneFormer with query features, joint', []),
+    ):
         joint = present.get(first)
-        others = {n: own for n, own in present.items() if n != first}
+        others = {
+            name: own
+            for name, own in present.items()
+            if name != first and name not in left_out
+        }
         if joint and others:
             lines += [
                 '',
