@@ -347,6 +347,7 @@ def test_the_gallery_has_an_image_and_its_results_in_each_row(tmp_path):
     from _training_run import make_config
     from _trainings import draw_data
     from mmdet.registry import MODELS
+    from mmengine.registry import init_default_scope
     from PIL import Image
 
     from projects.oneformer.images import read_image
@@ -357,6 +358,7 @@ def test_the_gallery_has_an_image_and_its_results_in_each_row(tmp_path):
     )
     folder = tmp_path / 'run'
     folder.mkdir()
+    init_default_scope('mmdet')
     state = MODELS.build(make_config(RUN).model).state_dict()
     torch.save(dict(state_dict=state), folder / 'iter_8.pth')
     (folder / 'last_checkpoint').write_text(str(folder / 'iter_8.pth'))
