@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _cli import add_run_options, build_runner
+from _whole_run import test_progress
 
 if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
@@ -58,7 +59,9 @@ def _evaluate_model(config, args, metric, tasks: Sequence[str]) -> None:
         config.model.get('test_cfg') or {}, tasks=list(tasks)
     )
     config.test_evaluator = []
+    config.log_level = 'WARNING'  # not the whole config, in the terminal
     runner = build_runner(config, args)
+    runner.register_hook(test_progress(sys.stdout), priority='LOWEST')
     runner.test_evaluator.metrics.append(metric)
     metric.dataset_meta = runner.test_dataloader.dataset.metainfo
     runner.test()
