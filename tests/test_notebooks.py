@@ -88,7 +88,6 @@ def images_in(notebook) -> int:
     )
 
 
-@pytest.mark.slow
 def test_the_first_model_is_trained_and_used(tmp_path, monkeypatch):
     notebook = execute('first_model', tmp_path, monkeypatch, OPTIONS=SHORT)
     text = printed(notebook)
@@ -101,7 +100,6 @@ def test_the_first_model_is_trained_and_used(tmp_path, monkeypatch):
     assert text.count('\n') < 220, 'logs belong into log.txt'
 
 
-@pytest.mark.slow
 def test_the_notebook_of_published_weights_runs_on_files(
     tmp_path, monkeypatch
 ):
