@@ -115,7 +115,10 @@ def test_weights_without_features_give_the_same_results_with_them():
         before(inputs, samples, mode='tensor'),
         strict=True,
     ):
-        assert found[-1].equal(expected[-1])
+        # Not the same operators: one start is expanded, the other a sum.
+        torch.testing.assert_close(
+            found[-1], expected[-1], atol=1e-5, rtol=1e-5
+        )
 
 
 @torch.no_grad()

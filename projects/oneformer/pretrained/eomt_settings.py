@@ -11,6 +11,7 @@ from .transformers_files import (
     check_fixed,
     class_names,
     colour_values,
+    image_steps,
     positive_number,
     read_processor,
     thing_classes,
@@ -59,22 +60,7 @@ def eomt_settings(folder: Path) -> Settings:
             panoptic_fusion_head=dict(type='OneFormerFusionHead'),
             test_cfg=dict(THRESHOLDS, tasks=tasks),
         ),
-        test_pipeline=[
-            dict(type='LoadImageFromFile', _scope_='projects.oneformer'),
-            dict(
-                type='Resize',
-                scale=(side, side),
-                keep_ratio=True,
-                backend='pillow',
-            ),
-            dict(
-                type='PackDetInputs',
-                meta_keys=(
-                    *('img_id', 'img_path', 'ori_shape'),
-                    *('img_shape', 'scale_factor'),
-                ),
-            ),
-        ],
+        test_pipeline=image_steps((side, side), keep_ratio=True),
         classes=classes,
         thing_classes=things,
     )

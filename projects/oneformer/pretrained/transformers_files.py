@@ -171,3 +171,29 @@ def colour_values(processor: dict, key: str) -> list[float]:
         )
     # Written as thousandths of the published values over 255.
     return [round(value * 255, 3) for value in values]
+
+
+def image_steps(scale: tuple[int, int], keep_ratio: bool) -> list[dict]:
+    """Return the steps that prepare an image as a processor does.
+
+    Args:
+        scale (tuple[int, int]): Long and short side at most, or width and
+            height.
+        keep_ratio (bool): Whether the image keeps its aspect ratio.
+    """
+    return [
+        dict(type='LoadImageFromFile', _scope_='projects.oneformer'),
+        dict(
+            type='Resize',
+            scale=scale,
+            keep_ratio=keep_ratio,
+            backend='pillow',
+        ),
+        dict(
+            type='PackDetInputs',
+            meta_keys=(
+                *('img_id', 'img_path', 'ori_shape'),
+                *('img_shape', 'scale_factor'),
+            ),
+        ),
+    ]

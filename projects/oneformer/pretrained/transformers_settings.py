@@ -12,6 +12,7 @@ from .transformers_files import (
     check_fixed,
     class_names,
     colour_values,
+    image_steps,
     positive_number,
     read_processor,
     thing_classes,
@@ -221,19 +222,4 @@ def _test_pipeline(processor: dict) -> list[dict]:
             f'longest_edge, or with height and width, got {size!r}.'
         )
     short, long = (size.get(key, long) for key in keys)
-    return [
-        dict(type='LoadImageFromFile', _scope_='projects.oneformer'),
-        dict(
-            type='Resize',
-            scale=(long, short),
-            keep_ratio=keep_ratio,
-            backend='pillow',
-        ),
-        dict(
-            type='PackDetInputs',
-            meta_keys=(
-                *('img_id', 'img_path', 'ori_shape'),
-                *('img_shape', 'scale_factor'),
-            ),
-        ),
-    ]
+    return image_steps((long, short), keep_ratio)
