@@ -10,6 +10,7 @@ from mmengine import ConfigDict
 from torch import Tensor
 
 from projects.oneformer.metainfo import read_metainfo
+from projects.oneformer.models.tiled_segmentation import make_tiled
 from projects.oneformer.tasks import RESULT_FIELDS, read_tasks
 
 
@@ -91,7 +92,8 @@ class PlainMask2Former(BaseDetector):
         panoptic_fusion_head (dict): Config of ``OneFormerFusionHead``.
         metainfo (dict): ``classes`` and ``thing_classes``.
         train_cfg (dict): Of ``Mask2FormerHead``: points, assigner, sampler.
-        test_cfg (dict): ``tasks`` to predict, and options of the fusion head.
+        test_cfg (dict): ``tasks`` to predict, options of the fusion head, and
+            ``tile``, as of OneFormer.
         data_preprocessor (dict, optional): As of OneFormer.
         init_cfg (dict, optional): Initialization config.
     """
@@ -110,10 +112,13 @@ class PlainMask2Former(BaseDetector):
         super().__init__(
             data_preprocessor=data_preprocessor, init_cfg=init_cfg
         )
-        classes, thing_labels = read_metainfo(metainfo)
-        num_classes = len(classes)
+        self.class_names, thing_labels = read_metainfo(metainfo)
+        num_classes = len(self.class_names)
         test_cfg = dict(test_cfg)
         self.tasks = read_tasks(test_cfg.pop('tasks'))
+        self.tiled = make_tiled(
+            test_cfg.pop('tile', None), self.data_preprocessor
+        )
         self.backbone = MODELS.build(backbone)
         loss_cls = ConfigDict(
             panoptic_head['loss_cls'], class_weight=[1.0] * num_classes + [0.1]
@@ -188,6 +193,14 @@ class PlainMask2Former(BaseDetector):
         rescale: bool = True,
     ) -> SampleList:
         """Add the results of its tasks to each sample."""
+        if self.tiled is not None:
+            for image, sample in zip(
+                batch_inputs, batch_data_samples, strict=True
+            ):
+                self.tiled.segment(
+                    self, image, sample, self.tasks, rescale=rescale
+                )
+            return batch_data_samples
         pixels = self.pixel_features(batch_inputs)
         self.segment(pixels, batch_data_samples, self.tasks, rescale=rescale)
         return batch_data_samples

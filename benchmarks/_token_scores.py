@@ -1,6 +1,7 @@
 """Scores of a test split: every result under every task token."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -98,10 +99,18 @@ def score_tokens(
     with torch.no_grad():
         for batch in loader:
             data = model.data_preprocessor(batch, False)
-            pixels = model.pixel_features(data['inputs'])
             samples = data['data_samples']
+            if model.tiled is None:
+                pixels = model.pixel_features(data['inputs'])
             for token, evaluator in evaluators.items():
-                model.segment(pixels, samples, [token], TASKS)
+                if model.tiled is None:
+                    model.segment(pixels, samples, [token], TASKS)
+                else:
+                    segment = partial(model.tiled.segment, model)
+                    for image, sample in zip(
+                        data['inputs'], samples, strict=True
+                    ):
+                        segment(image, sample, [token], TASKS)
                 evaluator.process(samples, batch)
                 if sheet is not None:
                     sheet.add(token, samples)

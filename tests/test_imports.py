@@ -35,7 +35,7 @@ LAYERS = (
     ('evaluation',),
     ('engine',),
     ('pretrained',),
-    ('inferencer', 'input_images', 'tiling'),
+    ('inferencer', 'input_images'),
     ('serve',),
     ('export',),
     ('doctor',),

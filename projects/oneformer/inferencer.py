@@ -29,6 +29,7 @@ from .input_images import (
     name_of,
     pixels_of,
 )
+from .models.tiling import Box, Mosaic, tile_grid
 from .pretrained import (
     CardFacts,
     find_pretrained,
@@ -39,7 +40,6 @@ from .pretrained import (
 from .results import SegmentationResult
 from .sample_result import result_of_sample
 from .tasks import TASKS, check_task, read_tasks
-from .tiling import Box, Mosaic, tile_grid
 from .weights.inference_model import inference_model
 from .weights.reader import load_weights
 
@@ -71,7 +71,9 @@ class OneFormerInferencer:
             image of each size takes a while, the others are faster.
         tile (int, optional): Cut images into tiles of this height and width
             and join their results by the rules of
-            :mod:`projects.oneformer.tiling`. Results are on the CPU then.
+            :mod:`projects.oneformer.models.tiling`. Results are on the CPU
+            then. Unlike tiles of the config, ``test_cfg.tile``, each goes
+            through the whole test pipeline.
         overlap (int, optional): Pixels that neighbouring tiles share; by
             default a quarter of the tile.
         tile_score_thr (float): Instances of a tile with a lower score are
@@ -86,8 +88,8 @@ class OneFormerInferencer:
     Raises:
         FileNotFoundError: If there is no such checkpoint or category file.
         ValueError: If the checkpoint does not fit the config, the overlap
-            is over half of the tile, the channel order is unknown, or a
-            class is not in the category file.
+            is over half of the tile, the config has tiles of its own, the
+            channel order is unknown, or a class is not in the category file.
 
     Example:
         >>> inferencer = OneFormerInferencer('config.py', 'weights.pth')
@@ -125,6 +127,12 @@ class OneFormerInferencer:
             config = Config.fromfile(config)
         init_default_scope(config.get('default_scope', 'mmdet'))
         self.model = MODELS.build(inference_model(config.model))
+        if tile is not None and self.model.tiled is not None:
+            raise InputError(
+                'The config cuts images into tiles already, by '
+                f'model.test_cfg.tile={config.model.test_cfg.tile}: leave out '
+                'tile, or set that to None.'
+            )
         load_weights(self.model, str(weights))
         if device is None:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'

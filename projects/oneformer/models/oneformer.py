@@ -1,5 +1,6 @@
 """The OneFormer detector: one model, three tasks."""
 
+import itertools
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from ..tasks import RESULT_FIELDS, TASKS, read_tasks
 from ..weights.fitting import load_hook
 from .layers.lean import use_lean_layers
 from .losses.non_finite import NonFiniteError, NonFiniteGuard
+from .tiled_segmentation import make_tiled
 
 
 @MODELS.register_module()
@@ -36,7 +38,8 @@ class OneFormer(BaseDetector):
             ``text_mapper``, ``contrastive_loss``. Without it the model is an
             inference model.
         test_cfg (dict, optional): ``tasks``, for samples that do not name
-            their tasks, and options of the fusion head.
+            their tasks, options of the fusion head, and ``tile``, options of
+            :class:`TiledSegmentation`, to segment images in tiles.
         checkpoint_classes (Sequence[str], optional): For training that starts
             from a file of another implementation, its class names in label
             order: rows of the class layer with equal names are loaded. By
@@ -86,6 +89,10 @@ class OneFormer(BaseDetector):
         test_cfg = dict(test_cfg or {})
         #: Tasks of samples that name none.
         self.tasks = read_tasks(test_cfg.pop('tasks', TASKS))
+        #: How images are cut into tiles, None if they are not.
+        self.tiled = make_tiled(
+            test_cfg.pop('tile', None), self.data_preprocessor
+        )
 
         self.backbone = MODELS.build(backbone)
         if neck is not None:
@@ -202,10 +209,16 @@ class OneFormer(BaseDetector):
             ``pred_sem_seg``, each made with its own task token.
         """
         asked = [self.tasks_of(sample) for sample in batch_data_samples]
+        for task in dict.fromkeys(itertools.chain(*asked)):
+            self.warn_if_untrained(task)
+        if self.tiled is not None:
+            for image, sample, tasks in zip(
+                batch_inputs, batch_data_samples, asked, strict=True
+            ):
+                self.tiled.segment(self, image, sample, tasks, rescale=rescale)
+            return batch_data_samples
         pixels = self.pixel_features(batch_inputs)
         for tasks in dict.fromkeys(asked):
-            for task in tasks:
-                self.warn_if_untrained(task)
             rows = [i for i, own in enumerate(asked) if own == tasks]
             self.segment(
                 pixels.select(rows),

@@ -35,7 +35,8 @@ class OneFormerTTA(BaseTTAModel):
 
     Raises:
         TypeError: If the model is not an ``OneFormer``.
-        ValueError: If the semantic task is not among its tasks.
+        ValueError: If the semantic task is not among its tasks, or it cuts
+            images into tiles.
     """
 
     def __init__(
@@ -55,6 +56,12 @@ class OneFormerTTA(BaseTTAModel):
                 f'but test_cfg.tasks of the model is {self.module.tasks}: '
                 'panoptic and instance results have no average. Add '
                 "'semantic', or test without augmentation."
+            )
+        if self.module.tiled is not None:
+            raise ValueError(
+                'Test-time augmentation adds up scores of whole images, but '
+                'the model cuts them into tiles: set model.test_cfg.tile='
+                'None.'
             )
 
     def test_step(self, data: dict) -> SampleList:

@@ -27,14 +27,10 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import InputError
-from .models.fusion_head import (
-    best_class,
-    panoptic_result,
-    semantic_result,
-)
-from .models.mask_blocks import mask_boxes
-from .sample_result import segment_scores
+from ..errors import InputError
+from ..sample_result import segment_scores
+from .fusion_head import best_class, panoptic_result, semantic_result
+from .mask_blocks import mask_boxes
 
 # A segment has at most one partner with an IoU above it.
 JOIN_IOU = 0.5
@@ -63,6 +59,15 @@ class Box(NamedTuple):
             slice(self.left - other.left, self.right - other.left),
         )
 
+    def scaled(self, y: float, x: float) -> 'Box':
+        """Return the same part of the image in another size of it."""
+        return Box(
+            round(self.top * y),
+            round(self.left * x),
+            round(self.bottom * y),
+            round(self.right * x),
+        )
+
     def common(self, other: 'Box') -> 'Box':
         """What lies in both; of size 0 if nothing does."""
         return Box(
@@ -80,19 +85,23 @@ class Tile(NamedTuple):
     core: Box
 
 
-def tile_grid(height: int, width: int, size: int, overlap: int) -> list[Tile]:
+def tile_grid(
+    height: int, width: int, size: int | tuple[int, int], overlap: int
+) -> list[Tile]:
     """Cover an image with tiles, row by row.
 
     Args:
         height (int): Of the image.
         width (int): Of the image.
-        size (int): Height and width of a tile, at most those of the image.
+        size (int | tuple[int, int]): Height and width of a tile; a smaller
+            image is one tile.
         overlap (int): Pixels that neighbours share at least.
 
     Raises:
-        ValueError: If the overlap is negative or over half of the size.
+        ValueError: If the overlap is negative or over half of a side.
     """
-    if size < 1 or not 0 <= overlap <= size // 2:
+    sides = (size, size) if isinstance(size, int) else size
+    if min(sides) < 1 or not 0 <= overlap <= min(sides) // 2:
         raise InputError(
             'Expected tiles of 1 pixel or more with an overlap of 0 to half '
             f'of that, got size {size} and overlap {overlap}.'
@@ -103,7 +112,8 @@ def tile_grid(height: int, width: int, size: int, overlap: int) -> list[Tile]:
             Box(core_y[0], core_x[0], core_y[1], core_x[1]),
         )
         for (box_y, core_y), (box_x, core_x) in itertools.product(
-            _spans(height, size, overlap), _spans(width, size, overlap)
+            _spans(height, sides[0], overlap),
+            _spans(width, sides[1], overlap),
         )
     ]
 
@@ -425,6 +435,8 @@ def _iou_within(first: _Instance, second: _Instance, part: Box) -> float:
             & second.mask[meeting.within(second.box)]
         ).sum()
     )
+    if not overlap:
+        return 0.0
     areas = 0
     for instance in (first, second):
         inside = instance.box.common(part)

@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData, PixelData
 from projects.oneformer.inferencer import OneFormerInferencer
 from projects.oneformer.models.fusion_head import panoptic_result
 from projects.oneformer.sample_result import segment_scores
-from projects.oneformer.tiling import (
+from projects.oneformer.models.tiling import (
     Box,
     InstanceMosaic,
     PanopticMosaic,
