@@ -39,7 +39,7 @@ NUCLEI = dict(
     config='configs/oneformer_effnet-lite0_nuclei.py',
     data='nuclei',
     iterations=4000,
-    validate_every=500,
+    validate_every=1000,
 )
 # There is no third split: every seventh image for training validates, and
 # the images for validation are the test split.
