@@ -12,7 +12,7 @@ ROOT = 'projects.oneformer'
 LAYERS = (
     ('version', 'compat', 'errors', 'shipped_configs'),
     (
-        *('optional', 'tasks', 'run_lengths', 'images'),
+        *('optional', 'tasks', 'run_lengths', 'images', 'tiling'),
         *('segment_ids', 'file_writing', 'video', 'video_writing'),
     ),
     ('drawing',),

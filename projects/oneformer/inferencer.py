@@ -29,7 +29,7 @@ from .input_images import (
     name_of,
     pixels_of,
 )
-from .models.tiling import Box, Mosaic, tile_grid
+from .models.tiled_segmentation import SampleMosaic
 from .pretrained import (
     CardFacts,
     find_pretrained,
@@ -40,6 +40,7 @@ from .pretrained import (
 from .results import SegmentationResult
 from .sample_result import result_of_sample
 from .tasks import TASKS, check_task, read_tasks
+from .tiling import Box, tile_grid
 from .weights.inference_model import inference_model
 from .weights.reader import load_weights
 
@@ -71,7 +72,7 @@ class OneFormerInferencer:
             image of each size takes a while, the others are faster.
         tile (int, optional): Cut images into tiles of this height and width
             and join their results by the rules of
-            :mod:`projects.oneformer.models.tiling`. Results are on the CPU
+            :mod:`projects.oneformer.tiling`. Results are on the CPU
             then. Unlike tiles of the config, ``test_cfg.tile``, each goes
             through the whole test pipeline.
         overlap (int, optional): Pixels that neighbouring tiles share; by
@@ -517,7 +518,7 @@ class OneFormerInferencer:
         image, path = loaded['img'], loaded['img_path']
         assert self.tile is not None and self.overlap is not None
         size = height, width = image.shape[:2]
-        mosaic = Mosaic(
+        mosaic = SampleMosaic(
             height,
             width,
             len(self.dataset_meta['classes']),

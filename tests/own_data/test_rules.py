@@ -86,6 +86,22 @@ def test_training_images_are_as_large_as_those_in_test_on_average():
 
 
 @pytest.mark.parametrize(
+    ('kind', 'side', 'crop', 'tile'),
+    [
+        ('panoptic', 384, (160, 192), (160, 192)),
+        ('instance', 384, (192, 192), (192, 192)),
+        ('semantic', 384, (160, 192), None),
+        ('panoptic', 256, (160, 192), None),  # three quarters of a side
+        ('panoptic', 640, (480, 640), None),
+    ],
+)
+def test_images_are_tiled_where_crops_show_a_small_part(
+    kind, side, crop, tile
+):
+    assert rules.choose_tile(kind, side, crop).value == tile
+
+
+@pytest.mark.parametrize(
     ('segments', 'backbone', 'weights', 'queries'),
     [
         (10, 'swin-t', None, 150),  # 15 + 16 text slots, of 150

@@ -131,15 +131,21 @@ def config_text(plan: Plan, path: Path) -> str:
     )
 
 
-def why(name: str, choice: rules.Choice) -> str:
+def why(name: str, choice: rules.Choice, indent: int = 0) -> str:
     """Return the reason for a setting as a comment."""
-    return comment(f'{name}: {choice.why}.')
+    return comment(f'{name}: {choice.why}.', indent)
 
 
-def comment(text: str) -> str:
-    """Return a text, which may quote names of the data, as a comment."""
+def comment(text: str, indent: int = 0) -> str:
+    """Return a text, which may quote names of the data, as a comment.
+
+    Args:
+        text (str): It may be long.
+        indent (int): Columns by which its lines will be indented.
+    """
     text = ''.join(c if c.isprintable() else ' ' for c in text)
-    lines = textwrap.wrap(text, WIDTH - 2, break_long_words=False)
+    width = WIDTH - 2 - indent
+    lines = textwrap.wrap(text, width, break_long_words=False)
     return '\n'.join(f'# {line}' for line in lines)
 
 
@@ -221,8 +227,15 @@ def _model(plan: Plan) -> str:
     queries = plan.choices['queries'].value
     parts.append(f'    panoptic_head=dict(num_queries={queries}),')
     tasks = TASKS[plan.kind]
+    tile = plan.choices['tile']
+    in_test = []
     if len(tasks) == 1:
-        parts.append(f'    test_cfg=dict(tasks={list(tasks)!r}),')
+        in_test.append(f'tasks={list(tasks)!r}')
+    if tile.value is not None:
+        in_test.append(f'tile=dict(size={tile.value})')
+        parts.append(textwrap.indent(why('Tiles', tile, indent=4), ' ' * 4))
+    if in_test:
+        parts.append(f'    test_cfg=dict({", ".join(in_test)}),')
     if plan.weights is not None:
         parts.append('    # The checkpoint has these weights.')
         parts.append('    backbone=dict(init_cfg=None),')

@@ -145,6 +145,7 @@ def _choose(
         test_side=side,
         crop=crop,
         scales=rules.choose_scales(side.value, crop.value),
+        tile=rules.choose_tile(kind, side.value, crop.value),
         queries=rules.choose_queries(measured, backbone, weights),
         batch=batch,
         workers=rules.choose_workers(machine),

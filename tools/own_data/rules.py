@@ -18,6 +18,7 @@ OBJECT_SIDE = 8 * MASK_STRIDE
 LARGEST_ZOOM = 2.0
 SIDE_STEP = 32  # the coarsest features, 1/32
 TURNED_SHARE = 0.1  # of the images, from which on crops are square
+TILED_BELOW = 0.75  # of the image, that a crop shows of each side
 MOST_QUERIES = 300
 VAL_STEP = 5  # one of so many images is for validation
 MOST_EPOCHS = 50
@@ -198,6 +199,28 @@ def choose_scales(side: int, crop: tuple[int, int]) -> Choice:
     middle = side / max(crop)
     value = (round(0.75 * middle, 2), round(1.5 * middle, 2))
     return Choice(value, '0.75 to 1.5 times the size in test')
+
+
+def choose_tile(kind: str, side: int, crop: tuple[int, int]) -> Choice:
+    """Choose the height and width of tiles in test, None for whole images.
+
+    A network that was trained on crops for some thousand iterations joins
+    objects where an image shows several times as many (docs/results.md).
+    Classes of label maps profit from the whole image.
+
+    Args:
+        kind (str): Of the annotation: 'panoptic', 'instance' or 'semantic'.
+        side (int): Longer side of images in test.
+        crop (tuple[int, int]): Height and width of training crops.
+    """
+    if kind == 'semantic' or max(crop) >= TILED_BELOW * side:
+        return Choice(None, 'images are tested as a whole')
+    return Choice(
+        crop,
+        'in test the image is cut into tiles that show as much as a crop, '
+        'and their results are joined; seen as a whole, with several times '
+        'as many objects, objects would be merged',
+    )
 
 
 def choose_queries(

@@ -40,7 +40,7 @@ def describe_model(
         config.model.data_preprocessor, model.panoptic_head.stride
     )
     resizing = _resize_rules(config.test_dataloader.dataset.pipeline)
-    _check_size(size, pixels['size_divisor'], resizing)
+    _check_size(size, pixels['size_divisor'], _least_size(model, resizing))
     return Description(
         classes=tuple(metainfo['classes']),
         thing_classes=tuple(metainfo['thing_classes']),
@@ -56,21 +56,46 @@ def describe_model(
         weights_digest=weights_digest(model),
         **resizing,
         **pixels,
+        **_tile_rules(model),
     )
 
 
+def _tile_rules(model: OneFormer) -> dict[str, Any]:
+    """Return how the input is cut into tiles."""
+    if model.tiled is None:
+        return {}
+    return dict(
+        tile=model.tiled.size,
+        tile_overlap=model.tiled.overlap,
+        tile_score_thr=float(model.tiled.score_thr),
+    )
+
+
+def _least_size(
+    model: OneFormer, resizing: dict[str, Any]
+) -> tuple[int, int, str] | None:
+    """Return the height and width that all inputs have, if any, and why."""
+    if model.tiled is not None:
+        return *model.tiled.size, 'those of a tile (model.test_cfg.tile)'
+    if resizing['scale'] is not None and not resizing['keep_ratio']:
+        width, height = resizing['scale']
+        return height, width, 'to which the test pipeline resizes all images'
+    return None
+
+
 def _check_size(
-    size: tuple[int, int] | None, divisor: int, resizing: dict[str, Any]
+    size: tuple[int, int] | None,
+    divisor: int,
+    least: tuple[int, int, str] | None,
 ) -> None:
     if size is None:
         return
-    if resizing['scale'] is not None and not resizing['keep_ratio']:
-        width, height = resizing['scale']
+    if least is not None:
+        height, width, why = least
         if size[0] < height or size[1] < width:
             raise InputError(
                 f'Expected a height of {height} and a width of {width} or '
-                f'more, to which the test pipeline resizes all images, got '
-                f'{size[0]} and {size[1]}.'
+                f'more, {why}, got {size[0]} and {size[1]}.'
             )
     if any(side % divisor for side in size):
         raise InputError(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -11,7 +11,9 @@ from ..tasks import TASKS
 
 FORMAT = 'oneformer'
 #: It rises when a file can no longer be used by an older runner.
-VERSION = 1
+VERSION = 2
+#: Older ones that this runner reads; what they lack has its default.
+READABLE = (1, VERSION)
 
 #: Names of the files of a folder, and of what each holds.
 ENCODER, DECODER, MODEL = 'image_encoder', 'task_decoder', 'model'
@@ -51,6 +53,11 @@ class Description:
         max_per_image (int | None): See ``OneFormerFusionHead``.
         weights_digest (str): SHA-256 of the weights, the same in both files
             of a model.
+        tile (tuple[int, int] | None): Height and width of the tiles into
+            which the resized image is cut; None if it is not.
+        tile_overlap (int): See :func:`~projects.oneformer.tiling.tile_grid`.
+        tile_score_thr (float): Instances of a tile with a lower score are
+            dropped.
     """
 
     classes: tuple[str, ...]
@@ -72,6 +79,9 @@ class Description:
     iou_thr: float
     max_per_image: int | None
     weights_digest: str
+    tile: tuple[int, int] | None = None
+    tile_overlap: int = 0
+    tile_score_thr: float = 0.0
 
     def to_metadata(self, part: str) -> dict[str, str]:
         """Return texts by key: format, version, part, and JSON of the rest.
@@ -110,17 +120,20 @@ def read_description(
             f'{path} says nothing of OneFormer: expected a file that '
             'tools/export.py wrote. Export the model with it.'
         )
-    if metadata.get('version') != str(VERSION):
+    version = metadata.get('version', '')
+    if version not in map(str, READABLE):
         raise InputError(
-            f'{path} has version {metadata.get("version")} of the export, '
-            f'this runner reads {VERSION}: export the model again, or install '
-            'the version of this project that exported it.'
+            f'{path} has version {version} of the export, this runner reads '
+            f'{" and ".join(map(str, READABLE))}: export the model again, or '
+            'install the version of this project that exported it.'
         )
     try:
         part = metadata['part']
+        kinds = get_type_hints(Description)
         values = {
-            name: _read_value(metadata[name], kind)
-            for name, kind in get_type_hints(Description).items()
+            field.name: _read_value(metadata[field.name], kinds[field.name])
+            for field in fields(Description)
+            if field.name in metadata or field.default is MISSING
         }
     except (KeyError, ValueError, RecursionError) as error:
         raise InputError(

@@ -4,6 +4,7 @@
 and says more about them.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy import ndarray
 from ..results.segment import encode_mask
 from ..tasks import ignore_index
 from .description import Description
-from .resized_masks import ResizedMasks
+from .resized_masks import Block, ResizedMasks
 
 
 class Panoptic(NamedTuple):
@@ -154,15 +155,32 @@ def fuse_semantic(
         masks (ResizedMasks): Of the queries.
         description (Description): Classes.
     """
-    num_classes = len(description.classes)
+    labels = np.empty(masks.size, label_type(description))
+    for block, total in semantic_scores(cls_scores, masks):
+        labels[block] = total.argmax(-1)
+    return labels
+
+
+def semantic_scores(
+    cls_scores: ndarray, masks: ResizedMasks
+) -> Iterator[tuple[Block, ndarray]]:
+    """Yield each block with its scores, (h, w, K), summed over the queries.
+
+    Args:
+        cls_scores (ndarray): Class logits, (Q, K + 1).
+        masks (ResizedMasks): Of the queries.
+    """
     probs = softmax(cls_scores)[:, :-1]  # (Q, K)
-    deep = ignore_index(num_classes) > np.iinfo(np.uint8).max
-    labels = np.empty(masks.size, np.uint16 if deep else np.uint8)
     for block in masks.blocks():
         inside = sigmoid(masks.of(block))  # (Q, h, w)
         total = inside.reshape(len(inside), -1).T @ probs  # (h * w, K)
-        labels[block] = total.argmax(1).reshape(inside.shape[1:])
-    return labels
+        yield block, total.reshape(*inside.shape[1:], -1)
+
+
+def label_type(description: Description) -> type[np.unsignedinteger]:
+    """Return the type that holds each label, and that of void."""
+    deep = ignore_index(len(description.classes)) > np.iinfo(np.uint8).max
+    return np.uint16 if deep else np.uint8
 
 
 def is_thing(description: Description) -> ndarray:

@@ -32,16 +32,11 @@ def prepare(image: np.ndarray, description: Description) -> NetworkInput:
     Raises:
         ImageError: If resizing leaves nothing of a side.
     """
-    image = resize(image, description)
-    resized = height, width = image.shape[:2]
-    if description.size is not None:
-        padded = description.size
-    else:
-        divisor = description.size_divisor
-        padded = (
-            -(-height // divisor) * divisor,
-            -(-width // divisor) * divisor,
-        )
+    return pad(normalise(resize(image, description), description), description)
+
+
+def normalise(image: np.ndarray, description: Description) -> np.ndarray:
+    """Return a resized image, np.uint8 (H, W, 3), as float32 (3, H, W)."""
     if description.channel_order == 'RGB':
         image = image[..., ::-1]
     pixels = image.transpose(2, 0, 1).astype(np.float32)
@@ -49,9 +44,22 @@ def prepare(image: np.ndarray, description: Description) -> NetworkInput:
         np.array(values, np.float32)[:, None, None]
         for values in (description.mean, description.std)
     )
+    return (pixels - mean) / std
+
+
+def pad(pixels: np.ndarray, description: Description) -> NetworkInput:
+    """Pad normalised pixels, (3, H, W), to a size that the network takes."""
+    height, width = pixels.shape[1:]
+    padded = description.size
+    if padded is None:
+        divisor = description.size_divisor
+        padded = (
+            -(-height // divisor) * divisor,
+            -(-width // divisor) * divisor,
+        )
     batch = np.zeros((1, 3, *padded), np.float32)
-    batch[0, :, :height, :width] = (pixels - mean) / std
-    return NetworkInput(batch, resized)
+    batch[0, :, :height, :width] = pixels
+    return NetworkInput(batch, (height, width))
 
 
 def resize(image: np.ndarray, description: Description) -> np.ndarray:
@@ -83,7 +91,8 @@ def new_size(
     if description.scale is not None:
         long, short = max(description.scale), min(description.scale)
         factors = [long / max(size), short / min(size)]
-    if description.size is not None:  # an image may not be larger
+    # Neither an image nor, in tiles, a part of it may be larger.
+    if description.size is not None and description.tile is None:
         factors += [
             limit / side
             for limit, side in zip(description.size[::-1], size, strict=True)

@@ -14,6 +14,7 @@ from ..images import convert_array, convert_image, printable, read_image
 from ..results import Segment, SegmentationResult
 from ..results.segment import segments_of_map
 from ..tasks import TASKS, read_tasks
+from ..tiling import input_tiles
 from .description import (
     DECODER,
     ENCODER,
@@ -21,8 +22,15 @@ from .description import (
     Description,
     read_description,
 )
-from .postprocessing import fuse_instance, fuse_panoptic, fuse_semantic
-from .preprocessing import prepare
+from .mosaic import ResultMosaic
+from .postprocessing import (
+    Instance,
+    Panoptic,
+    fuse_instance,
+    fuse_panoptic,
+    fuse_semantic,
+)
+from .preprocessing import normalise, pad, prepare, resize
 from .resized_masks import ResizedMasks, Sizes
 from .sessions import Session, open_session
 
@@ -112,15 +120,11 @@ class OnnxSegmenter:
         )
         self._warn_if_untrained(asked)
         pixels = read_pixels(image)  # (H, W, 3), BGR
-        given = prepare(pixels, self.description)
-        cls_scores, mask_preds = self._run(given.image, asked)
-        sizes = Sizes(given.padded, given.resized, pixels.shape[:2])
-        maps: dict = {}
-        for task, scores, masks in zip(
-            asked, cls_scores, mask_preds, strict=True
-        ):
-            maps |= self._fuse(task, scores, ResizedMasks(masks, sizes))
-        height, width = sizes.original
+        height, width = pixels.shape[:2]
+        if self.description.tile is None:
+            maps = self._segment(pixels, asked)
+        else:
+            maps = self._segment_tiles(pixels, asked)
         name = None
         if isinstance(image, str | PathLike):
             name = os.fsdecode(image)
@@ -136,6 +140,57 @@ class OnnxSegmenter:
             **maps,
         ).filter(score_thr)
 
+    def _segment(self, pixels: np.ndarray, tasks: Sequence[str]) -> dict:
+        """Return the fields of the result of a whole image."""
+        known = self.description
+        given = prepare(pixels, known)
+        sizes = Sizes(given.padded, given.resized, pixels.shape[:2])
+        maps: dict = {}
+        for task, *prediction in zip(
+            tasks, *self._run(given.image, tasks), strict=True
+        ):
+            cls_scores, mask_preds = prediction
+            masks = ResizedMasks(mask_preds, sizes)
+            if task == 'semantic':
+                maps['semantic'] = fuse_semantic(cls_scores, masks, known)
+            elif task == 'panoptic':
+                found = fuse_panoptic(cls_scores, masks, known)
+                maps |= self._panoptic_fields(found)
+            else:
+                maps |= self._instance_fields(
+                    fuse_instance(cls_scores, masks, known)
+                )
+        return maps
+
+    def _segment_tiles(self, pixels: np.ndarray, tasks: Sequence[str]) -> dict:
+        """Return the fields of the result of an image, tile by tile."""
+        known = self.description
+        assert known.tile is not None
+        resized = normalise(resize(pixels, known), known)
+        size = pixels.shape[:2]
+        mosaic = ResultMosaic(size, tasks, known)
+        for box, place in input_tiles(
+            resized.shape[1:], size, known.tile, known.tile_overlap
+        ):
+            given = pad(
+                resized[:, box.top : box.bottom, box.left : box.right], known
+            )
+            sizes = Sizes(given.padded, given.resized, place.box.size)
+            for task, *prediction in zip(
+                tasks, *self._run(given.image, tasks), strict=True
+            ):
+                cls_scores, mask_preds = prediction
+                masks = ResizedMasks(mask_preds, sizes)
+                mosaic.add(place, task, cls_scores, masks)
+        maps: dict = {}
+        if 'semantic' in tasks:
+            maps['semantic'] = mosaic.semantic_result()
+        if 'panoptic' in tasks:
+            maps |= self._panoptic_fields(mosaic.panoptic_result())
+        if 'instance' in tasks:
+            maps |= self._instance_fields(mosaic.instance_result())
+        return maps
+
     def _run(
         self, image: np.ndarray, tasks: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -150,31 +205,29 @@ class OnnxSegmenter:
         cls_scores, mask_preds = last.run(tasks=numbers, **dict(features))
         return cls_scores, mask_preds
 
-    def _fuse(
-        self, task: str, cls_scores: np.ndarray, masks: ResizedMasks
-    ) -> dict:
-        """Return the fields of the result that belong to a task."""
-        known = self.description
-        classes, things = known.classes, known.thing_classes
-        if task == 'semantic':
-            return dict(semantic=fuse_semantic(cls_scores, masks, known))
-        if task == 'panoptic':
-            found = fuse_panoptic(cls_scores, masks, known)
-            segments = segments_of_map(found.ids, found.known, classes, things)
-            return dict(panoptic=found.ids, segments=segments)
+    def _panoptic_fields(self, found: Panoptic) -> dict:
+        """Return the fields of a result that are panoptic."""
+        segments = segments_of_map(
+            found.ids,
+            found.known,
+            self.description.classes,
+            self.description.thing_classes,
+        )
+        return dict(panoptic=found.ids, segments=segments)
+
+    def _instance_fields(self, instances: Sequence[Instance]) -> dict:
+        """Return the fields of a result that are of instances."""
         return dict(
             instances=[
                 Segment.from_rle(
                     found.rle,
                     id=number,
                     label=found.label,
-                    name=classes[found.label],
+                    name=self.description.classes[found.label],
                     is_thing=True,
                     score=found.score,
                 )
-                for number, found in enumerate(
-                    fuse_instance(cls_scores, masks, known), 1
-                )
+                for number, found in enumerate(instances, 1)
             ]
         )
 

@@ -8,12 +8,14 @@ from mmengine.structures import InstanceData, PixelData
 
 from projects.oneformer.inferencer import OneFormerInferencer
 from projects.oneformer.models.fusion_head import panoptic_result
+from projects.oneformer.models.tiled_segmentation import SampleMosaic
 from projects.oneformer.sample_result import segment_scores
-from projects.oneformer.models.tiling import (
+from projects.oneformer.tiling import (
     Box,
+    Instance,
     InstanceMosaic,
-    PanopticMosaic,
     SemanticMosaic,
+    Tile,
     tile_grid,
 )
 from tests.rounding import assert_same_instances, assert_same_labels
@@ -50,20 +52,19 @@ def test_tiles_that_cannot_be_are_refused(size, overlap):
 
 
 def test_score_maps_are_averaged_where_tiles_overlap():
-    scores = torch.rand(3, 23, 19)
-    doubted = scores.clone()
+    rng = np.random.default_rng(0)
     mosaic = SemanticMosaic(23, 19, num_classes=3)
-    total, count = torch.zeros(3, 23, 19), torch.zeros(23, 19)
+    total, count = np.zeros((3, 23, 19), np.float32), np.zeros((23, 19))
     for tile in tile_grid(23, 19, 10, 4):
         area = tile.box.within(Box(0, 0, 23, 19))
-        own = doubted[:, area[0], area[1]] + torch.rand(3, *tile.box.size)
+        own = rng.random((3, *tile.box.size), np.float32)
         total[:, area[0], area[1]] += own
         count[area] += 1
         mosaic.add(tile, own)
         # Rows above are decided and forgotten.
         assert mosaic.sums.shape[1] <= 10
     assert count.max() > 1
-    assert mosaic.result().equal((total / count).argmax(0))
+    assert (mosaic.result() == (total / count).argmax(0)).all()
 
 
 def panoptic_tile(
@@ -78,11 +79,26 @@ def panoptic_tile(
     )
 
 
+def join_panoptic(
+    size: tuple[int, int], tiles: list[tuple[Tile, PixelData]]
+) -> PixelData:
+    mosaic = SampleMosaic(*size, VOID, ['panoptic'], 0.0)
+    for tile, result in tiles:
+        mosaic.add(tile, DetDataSample(pred_panoptic_seg=result))
+    sample = DetDataSample()
+    mosaic.write(sample)
+    return sample.pred_panoptic_seg
+
+
 def panoptic(*tiles: list[int]) -> list[int]:
-    mosaic = PanopticMosaic(4, 10, VOID)
-    for tile, row in zip(ROW, tiles, strict=True):
-        mosaic.add(tile, panoptic_tile(torch.tensor([row] * 4)))
-    result = mosaic.result().sem_seg[0]
+    joined = join_panoptic(
+        (4, 10),
+        [
+            (tile, panoptic_tile(torch.tensor([row] * 4)))
+            for tile, row in zip(ROW, tiles, strict=True)
+        ],
+    )
+    result = joined.sem_seg[0]
     assert (result == result[0]).all()
     return result[0].tolist()
 
@@ -120,27 +136,30 @@ def test_a_thing_that_its_own_tile_does_not_keep_gets_no_number():
 
 
 def test_a_thing_of_four_tiles_is_one_thing():
-    mosaic = PanopticMosaic(10, 10, VOID)
     truth = torch.full((10, 10), SKY)
     truth[2:8, 1:9] = A
-    for tile in tile_grid(10, 10, 6, 2):
-        part = truth[tile.box.within(Box(0, 0, 10, 10))]
-        mosaic.add(tile, panoptic_tile(part))
-    assert mosaic.result().sem_seg[0].equal(truth.to(torch.int32))
+    parts = [
+        (tile, panoptic_tile(truth[tile.box.within(Box(0, 0, 10, 10))]))
+        for tile in tile_grid(10, 10, 6, 2)
+    ]
+    found = join_panoptic((10, 10), parts).sem_seg[0]
+    assert found.equal(truth.to(torch.int32))
 
 
 def test_the_score_of_a_joined_segment_is_the_mean_over_its_pixels():
-    mosaic = PanopticMosaic(4, 10, VOID)
     left = torch.tensor([[SKY, A, A, A, A, A]] * 4)
     right = torch.tensor([[B, B, B, B, SKY, SKY]] * 4)
-    for tile, codes, scores in (
-        (ROW[0], left, {SKY: 0.6, A: 0.9}),
-        (ROW[1], right, {SKY: 0.9, B: 0.5, C: 0.1}),  # C has no pixel
-    ):
-        mosaic.add(tile, panoptic_tile(codes, scores))
+    found = join_panoptic(
+        (4, 10),
+        [
+            (ROW[0], panoptic_tile(left, {SKY: 0.6, A: 0.9})),
+            # C has no pixel.
+            (ROW[1], panoptic_tile(right, {SKY: 0.9, B: 0.5, C: 0.1})),
+        ],
+    )
     # Columns 0 to 4 come from the left tile, the others from the right one:
     # of the cat 4 and 3, of the sky 1 and 2.
-    assert segment_scores(mosaic.result()) == pytest.approx(
+    assert segment_scores(found) == pytest.approx(
         {SKY: (0.6 + 2 * 0.9) / 3, A: (4 * 0.9 + 3 * 0.5) / 7}
     )
 
@@ -156,11 +175,15 @@ def instances(*found: tuple[int, float, slice]) -> InstanceData:
     )
 
 
-def joined(left: InstanceData, right: InstanceData, **options) -> list[tuple]:
-    mosaic = InstanceMosaic(4, 10, **options)
+def joined(
+    left: InstanceData, right: InstanceData, score_thr: float = 0.0
+) -> list[tuple]:
+    mosaic = SampleMosaic(4, 10, VOID, ['instance'], score_thr)
     for tile, result in zip(ROW, (left, right), strict=True):
-        mosaic.add(tile, result)
-    result = mosaic.result()
+        mosaic.add(tile, DetDataSample(pred_instances=result))
+    sample = DetDataSample()
+    mosaic.write(sample)
+    result = sample.pred_instances
     return [
         (label, round(score, 2), mask[0].nonzero().flatten().tolist(), box)
         for label, score, mask, box in zip(
@@ -195,6 +218,19 @@ def test_an_instance_is_joined_with_the_one_that_it_agrees_with_most():
         (0.9, [0, 1, 2, 3, 4, 5]),
         (0.8, [4, 5, 6]),
     ]
+
+
+def test_instances_without_a_pixel_in_the_overlap_stay_apart():
+    # The first and the last tile share rows and columns 4 and 5. The boxes
+    # of both instances fill them, their pixels lie beside them.
+    first, *_, last = tile_grid(10, 10, 6, 2)
+    corners = np.zeros((6, 6), bool)
+    corners[0, 5] = corners[5, 0] = True
+    mosaic = InstanceMosaic(10, 10)
+    for tile in (first, last):
+        mosaic.add(tile, [Instance(CAT, 0.9, corners)])
+    found = [np.argwhere(mask).tolist() for *_, mask in mosaic.result()]
+    assert found == [[[0, 5], [5, 0]], [[4, 9], [9, 4]]]
 
 
 def test_instances_below_the_threshold_are_dropped():

@@ -17,20 +17,13 @@ Joining is transitive. Tiles without an overlap join nothing.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-import torch
-from mmdet.evaluation.functional import INSTANCE_OFFSET
-from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData, PixelData
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+from numpy import ndarray
 
-from ..errors import InputError
-from ..sample_result import segment_scores
-from .fusion_head import best_class, panoptic_result, semantic_result
-from .mask_blocks import mask_boxes
+from .errors import InputError
 
 # A segment has at most one partner with an IoU above it.
 JOIN_IOU = 0.5
@@ -143,23 +136,23 @@ class SemanticMosaic:
     """
 
     def __init__(self, height: int, width: int, num_classes: int) -> None:
-        self.labels = torch.zeros(height, width, dtype=torch.int64)
+        self.labels = np.zeros((height, width), np.int64)
         self.first = 0  # row that the first row of the sums belongs to
         # A pixel has as many scores for each class: their sums are largest
         # where their averages are.
-        self.sums = torch.zeros(num_classes, 0, width)
+        self.sums: ndarray = np.zeros((num_classes, 0, width), np.float32)
 
-    def add(self, tile: Tile, scores: Tensor) -> None:
+    def add(self, tile: Tile, scores: ndarray) -> None:
         """Add the scores of a tile, (K, h, w); tiles come row by row."""
         self._finish(tile.box.top)
         missing = tile.box.bottom - self.first - self.sums.shape[1]
         if missing > 0:
-            self.sums = F.pad(self.sums, (0, 0, 0, missing))
+            self.sums = np.pad(self.sums, ((0, 0), (0, missing), (0, 0)))
         kept = Box(self.first, 0, *self.labels.shape)
         rows, columns = tile.box.within(kept)
-        self.sums[:, rows, columns] += scores.cpu()
+        self.sums[:, rows, columns] += scores
 
-    def result(self) -> Tensor:
+    def result(self) -> ndarray:
         """Return the labels, int64, (height, width)."""
         self._finish(len(self.labels))
         return self.labels
@@ -168,8 +161,8 @@ class SemanticMosaic:
         """Label all rows above this one."""
         count = row - self.first
         if count > 0:
-            self.labels[self.first : row] = best_class(self.sums[:, :count])
-            self.sums = self.sums[:, count:].clone()
+            self.labels[self.first : row] = self.sums[:, :count].argmax(0)
+            self.sums = self.sums[:, count:].copy()
             self.first = row
 
 
@@ -199,50 +192,76 @@ class Groups:
         return number
 
 
+class PanopticSegment(NamedTuple):
+    """A segment of a panoptic result.
+
+    Attributes:
+        label (int): Its class.
+        number (int): 0 for stuff. Things are numbered from 1, within a tile
+            in any way, in a joined result in the order of their tiles.
+        score (float): 0 to 1.
+    """
+
+    label: int
+    number: int
+    score: float
+
+
+class JoinedSegments(NamedTuple):
+    """A panoptic result.
+
+    Attributes:
+        ids (ndarray): int32, (height, width), 0 where there is no segment.
+        segments (list[PanopticSegment]): Those of the ids 1, 2, ..., by
+            number and label.
+    """
+
+    ids: ndarray
+    segments: list[PanopticSegment]
+
+
 class PanopticMosaic:
     """Puts panoptic results side by side and joins things across borders.
 
     Args:
         height (int): Of the image.
         width (int): Of the image.
-        num_classes (int): Number of classes, the code of void.
     """
 
-    def __init__(self, height: int, width: int, num_classes: int) -> None:
+    def __init__(self, height: int, width: int) -> None:
         self.groups = Groups()
-        self.num_classes = num_classes
         self.classes: list[int] = []  # of each thing
         # Pixels, and pixels times score, of the part of each thing that the
         # canvas shows; and of each class of stuff.
         self.thing_weights: list[tuple[int, float]] = []
         self.stuff_weights: dict[int, tuple[int, float]] = {}
-        # Labels of stuff, void, and -1 - i where the thing i is.
-        self.canvas = torch.full(
-            (height, width), num_classes, dtype=torch.int32
-        )
-        self._seen: list[tuple[Box, Tensor]] = []
+        # 1 + label of stuff, 0 for void, and -1 - i where the thing i is.
+        self.canvas = np.zeros((height, width), np.int32)
+        self._seen: list[tuple[Box, ndarray]] = []
 
-    def add(self, tile: Tile, result: PixelData) -> None:
+    def add(
+        self, tile: Tile, ids: ndarray, segments: Mapping[int, PanopticSegment]
+    ) -> None:
         """Add the result of a tile; tiles come row by row.
 
         Args:
             tile (Tile): Its place.
-            result (PixelData): Of the fusion head, (h, w).
+            ids (ndarray): Ids of segments, (h, w); others are void.
+            segments (Mapping[int, PanopticSegment]): The segments by id.
         """
-        codes = result.sem_seg[0].cpu().to(torch.int32)
-        scores = segment_scores(result)
-        shown = codes[tile.core.within(tile.box)]
-        segments = codes.clone()
-        for code in codes.unique().tolist():
-            area = int((shown == code).sum())
-            weight = (area, area * scores.get(code, 0.0))
-            if code >= INSTANCE_OFFSET:
-                segments[codes == code] = -1 - self.groups.add()
-                self.classes.append(code % INSTANCE_OFFSET)
+        own = np.zeros(ids.shape, np.int32)
+        shown = ids[tile.core.within(tile.box)]
+        for id, segment in segments.items():
+            area = int((shown == id).sum())
+            weight = (area, area * segment.score)
+            if segment.number:
+                own[ids == id] = -1 - self.groups.add()
+                self.classes.append(segment.label)
                 self.thing_weights.append(weight)
-            elif code != self.num_classes:
-                old = self.stuff_weights.get(code, (0, 0.0))
-                self.stuff_weights[code] = _add(old, weight)
+            else:
+                own[ids == id] = 1 + segment.label
+                old = self.stuff_weights.get(segment.label, (0, 0.0))
+                self.stuff_weights[segment.label] = _add(old, weight)
         self._seen = [
             seen for seen in self._seen if seen[0].bottom > tile.box.top
         ]
@@ -250,60 +269,52 @@ class PanopticMosaic:
             both = tile.box.common(box)
             if all(both.size):
                 self._join(
-                    segments[both.within(tile.box)], others[both.within(box)]
+                    own[both.within(tile.box)], others[both.within(box)]
                 )
-        self._seen.append((tile.box, segments))
+        self._seen.append((tile.box, own))
         whole = Box(0, 0, *self.canvas.shape)
-        self.canvas[tile.core.within(whole)] = segments[
-            tile.core.within(tile.box)
-        ]
+        self.canvas[tile.core.within(whole)] = own[tile.core.within(tile.box)]
 
-    def _join(self, own: Tensor, others: Tensor) -> None:
+    def _join(self, own: ndarray, others: ndarray) -> None:
         """Join things of two tiles by their masks in the overlap."""
         things = (own < 0) & (others < 0)
-        pairs, counts = torch.stack([own[things], others[things]]).unique(
-            dim=1, return_counts=True
+        pairs, counts = np.unique(
+            np.stack([own[things], others[things]]), axis=1, return_counts=True
         )
-        for (first, second), overlap in zip(
-            pairs.T.tolist(), counts.tolist(), strict=True
-        ):
+        for first, second, overlap in zip(*pairs, counts, strict=True):
             joint = (own == first) | (others == second)
             if (
                 self.classes[-1 - first] == self.classes[-1 - second]
-                and overlap / int(joint.sum()) > JOIN_IOU
+                and overlap / joint.sum() > JOIN_IOU
             ):
-                self.groups.join(-1 - first, -1 - second)
+                self.groups.join(-1 - int(first), -1 - int(second))
 
-    def result(self) -> PixelData:
-        """Return a result as of the fusion head, int32, (height, width).
-
-        Things are numbered from 1 in the order of their tiles.
-        """
-        weights = dict(self.stuff_weights)
-        codes = torch.zeros(len(self.groups), dtype=torch.int32)
+    def result(self) -> JoinedSegments:
+        """Return the joined result."""
+        weights = {
+            (0, label): weight for label, weight in self.stuff_weights.items()
+        }
+        members: dict[tuple[int, int], list[int]] = {
+            key: [1 + key[1]] for key in weights
+        }
         numbers: dict[int, int] = {}
-        things = self.canvas < 0
-        shown = (-1 - self.canvas[things]).unique().tolist()
+        shown = np.unique(-1 - self.canvas[self.canvas < 0]).tolist()
         # The first of a group may be shown only by others of it.
         for thing in sorted(shown, key=self.groups.find):
             group = self.groups.find(thing)
             number = numbers.setdefault(group, len(numbers) + 1)
-            code = self.classes[group] + INSTANCE_OFFSET * number
-            codes[thing] = code
-            old = weights.get(code, (0, 0.0))
-            weights[code] = _add(old, self.thing_weights[thing])
-        joined = self.canvas.clone()
-        joined[things] = codes[-1 - self.canvas[things]]
-        shown_codes = [code for code, (area, _) in weights.items() if area]
-        return panoptic_result(
-            joined,
-            self.num_classes,
-            torch.tensor(shown_codes, dtype=torch.int32),
-            torch.tensor(
-                [weights[code][1] / weights[code][0] for code in shown_codes],
-                dtype=torch.float32,
-            ),
-        )
+            key = (number, self.classes[group])
+            old = weights.get(key, (0, 0.0))
+            weights[key] = _add(old, self.thing_weights[thing])
+            members.setdefault(key, []).append(-1 - thing)
+        ids = np.zeros_like(self.canvas)
+        segments: list[PanopticSegment] = []
+        for key in sorted(key for key, (area, _) in weights.items() if area):
+            area, total = weights[key]
+            number, label = key
+            segments.append(PanopticSegment(label, number, total / area))
+            ids[np.isin(self.canvas, members[key])] = len(segments)
+        return JoinedSegments(ids, segments)
 
 
 def _add(
@@ -312,19 +323,34 @@ def _add(
     return first[0] + second[0], first[1] + second[1]
 
 
-class _Instance(NamedTuple):
+class Instance(NamedTuple):
+    """A thing with a mask that may overlap others.
+
+    Attributes:
+        label (int): Its class.
+        score (float): 0 to 1.
+        mask (ndarray): Bool, (h, w), of the tile or, joined, of the image.
+    """
+
+    label: int
+    score: float
+    mask: ndarray
+
+
+class _Part(NamedTuple):
+    """An instance of a tile, its mask within the box around it."""
+
     number: int
     label: int
-    score: Tensor
-    box: Box  # around its mask
-    mask: Tensor  # bool, in the box
+    score: float
+    box: Box
+    mask: ndarray
 
 
 class InstanceMosaic:
     """Collects instances of tiles and joins them across borders.
 
-    Each mask is stored within its box; only the result has masks in the size
-    of the image.
+    Each mask is stored within its box.
 
     Args:
         height (int): Of the image.
@@ -338,26 +364,15 @@ class InstanceMosaic:
         self.size = (height, width)
         self.score_thr = score_thr
         self.groups = Groups()
-        self.instances: list[_Instance] = []
-        self._seen: list[tuple[Box, list[_Instance]]] = []
+        self.parts: list[_Part] = []
+        self._seen: list[tuple[Box, list[_Part]]] = []
 
-    def add(self, tile: Tile, result: InstanceData) -> None:
-        """Add the instances of a tile; tiles come row by row.
-
-        Args:
-            tile (Tile): Its place.
-            result (InstanceData): ``masks`` (N, h, w), ``labels``,
-                ``scores``.
-        """
-        result = result[result.scores >= self.score_thr].cpu()
+    def add(self, tile: Tile, instances: Iterable[Instance]) -> None:
+        """Add the instances of a tile; tiles come row by row."""
         own = [
-            _Instance(self.groups.add(), label, score, *_crop(mask, tile.box))
-            for mask, label, score in zip(
-                result.masks,
-                result.labels.tolist(),
-                result.scores,
-                strict=True,
-            )
+            _Part(self.groups.add(), label, score, *_crop(mask, tile.box))
+            for label, score, mask in instances
+            if score >= self.score_thr
         ]
         self._seen = [
             seen for seen in self._seen if seen[0].bottom > tile.box.top
@@ -367,14 +382,12 @@ class InstanceMosaic:
             if all(both.size):
                 self._join(own, others, both)
         self._seen.append((tile.box, own))
-        self.instances += own
+        self.parts += own
 
-    def _join(
-        self, own: list[_Instance], others: list[_Instance], both: Box
-    ) -> None:
+    def _join(self, own: list[_Part], others: list[_Part], both: Box) -> None:
         """Join instances of two tiles by their masks in the overlap."""
         candidates: list[tuple[float, int, int]] = []
-        for first, second in itertools.product(own, others):
+        for first, second in _meeting(own, others, both):
             if first.label == second.label:
                 iou = _iou_within(first, second, both)
                 if iou > JOIN_IOU:
@@ -385,114 +398,79 @@ class InstanceMosaic:
                 taken.update(pair)
                 self.groups.join(*pair)
 
-    def result(self) -> InstanceData:
-        """Return ``masks``, ``labels``, ``scores`` and ``bboxes``."""
-        groups: dict[int, list[_Instance]] = {}
-        for instance in self.instances:
-            group = self.groups.find(instance.number)
-            groups.setdefault(group, []).append(instance)
-        masks = torch.zeros(len(groups), *self.size, dtype=torch.bool)
+    def result(self) -> Iterator[Instance]:
+        """Yield the joined instances, one mask in memory at a time."""
+        groups: dict[int, list[_Part]] = {}
+        for part in self.parts:
+            groups.setdefault(self.groups.find(part.number), []).append(part)
         whole = Box(0, 0, *self.size)
-        for mask, members in zip(masks, groups.values(), strict=True):
+        for members in groups.values():
+            mask = np.zeros(self.size, bool)
             for member in members:
                 mask[member.box.within(whole)] |= member.mask
-        return InstanceData(
-            bboxes=mask_boxes(masks),
-            labels=torch.tensor(
-                [members[0].label for members in groups.values()],
-                dtype=torch.int64,
-            ),
-            scores=torch.tensor(
-                [
-                    max(float(member.score) for member in members)
-                    for members in groups.values()
-                ]
-            ),
-            masks=masks,
-        )
+            score = max(member.score for member in members)
+            yield Instance(members[0].label, score, mask)
 
 
-def _crop(mask: Tensor, box: Box) -> tuple[Box, Tensor]:
+def _crop(mask: ndarray, box: Box) -> tuple[Box, ndarray]:
     """Crop the mask of a tile to the smallest box around it."""
-    (edges,) = mask_boxes(mask[None]).tolist()
-    left, top, right, bottom = map(int, edges)
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return Box(box.top, box.left, box.top, box.left), mask[:0, :0].copy()
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
     return (
         Box(
             box.top + top, box.left + left, box.top + bottom, box.left + right
         ),
-        mask[top:bottom, left:right].clone(),
+        mask[top:bottom, left:right].copy(),
     )
 
 
-def _iou_within(first: _Instance, second: _Instance, part: Box) -> float:
-    """IoU within a part of the image; 0 if they do not meet there."""
+def _meeting(
+    own: list[_Part], others: list[_Part], both: Box
+) -> Iterator[tuple[_Part, _Part]]:
+    """Yield the pairs whose boxes meet within a part of the image."""
+    if not own or not others:
+        return
+    first = np.array([part.box.common(both) for part in own])[:, None]
+    second = np.array([part.box.common(both) for part in others])[None]
+    begin = np.maximum(first[..., :2], second[..., :2])
+    end = np.minimum(first[..., 2:], second[..., 2:])
+    for i, j in np.argwhere((begin < end).all(-1)).tolist():
+        yield own[i], others[j]
+
+
+def _iou_within(first: _Part, second: _Part, part: Box) -> float:
+    """IoU within a part of the image, in which the boxes meet."""
     meeting = first.box.common(second.box).common(part)
-    if not all(meeting.size):
-        return 0.0
-    overlap = int(
-        (
-            first.mask[meeting.within(first.box)]
-            & second.mask[meeting.within(second.box)]
-        ).sum()
+    overlap = np.count_nonzero(
+        first.mask[meeting.within(first.box)]
+        & second.mask[meeting.within(second.box)]
     )
     if not overlap:
         return 0.0
     areas = 0
     for instance in (first, second):
         inside = instance.box.common(part)
-        areas += int(instance.mask[inside.within(instance.box)].sum())
+        areas += np.count_nonzero(instance.mask[inside.within(instance.box)])
     return overlap / (areas - overlap)
 
 
-class Mosaic:
-    """The result of an image, made tile by tile.
+def input_tiles(
+    shape: tuple[int, int],
+    result_shape: tuple[int, int],
+    size: tuple[int, int],
+    overlap: int,
+) -> Iterator[tuple[Box, Tile]]:
+    """Yield tiles of a resized image, and their places in the result.
 
     Args:
-        height (int): Of the image.
-        width (int): Of the image.
-        num_classes (int): Number of classes, K.
-        tasks (Sequence[str]): Which results.
-        score_thr (float): Instances of a tile with a lower score are dropped.
+        shape (tuple[int, int]): Height and width of the resized image.
+        result_shape (tuple[int, int]): Of the result.
+        size (tuple[int, int]): Of a tile, in pixels of the resized image.
+        overlap (int): See :func:`tile_grid`.
     """
-
-    def __init__(
-        self,
-        height: int,
-        width: int,
-        num_classes: int,
-        tasks: Sequence[str],
-        score_thr: float,
-    ) -> None:
-        self.semantic = self.panoptic = self.instance = None
-        if 'semantic' in tasks:
-            self.semantic = SemanticMosaic(height, width, num_classes)
-        if 'panoptic' in tasks:
-            self.panoptic = PanopticMosaic(height, width, num_classes)
-        if 'instance' in tasks:
-            self.instance = InstanceMosaic(height, width, score_thr)
-
-    def add(self, tile: Tile, sample: DetDataSample) -> None:
-        """Add the results of a tile.
-
-        Args:
-            tile (Tile): Its place; tiles come row by row.
-            sample (DetDataSample): With the results of all tasks, the
-                semantic one with its ``scores``.
-        """
-        if self.semantic:
-            self.semantic.add(tile, sample.pred_sem_seg.scores)
-        if self.panoptic:
-            self.panoptic.add(tile, sample.pred_panoptic_seg)
-        if self.instance:
-            self.instance.add(tile, sample.pred_instances)
-
-    def write(self, sample: DetDataSample) -> None:
-        """Write the joined results, on the CPU, into a sample."""
-        if self.semantic:
-            sample.pred_sem_seg = semantic_result(
-                self.semantic.result(), len(self.semantic.sums)
-            )
-        if self.panoptic:
-            sample.pred_panoptic_seg = self.panoptic.result()
-        if self.instance:
-            sample.pred_instances = self.instance.result()
+    scale = (result_shape[0] / shape[0], result_shape[1] / shape[1])
+    for box, core in tile_grid(*shape, size, overlap):
+        yield box, Tile(box.scaled(*scale), core.scaled(*scale))
