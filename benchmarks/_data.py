@@ -27,12 +27,12 @@ class Recipe(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where the pictures of a recipe are, and how large peers make them."""
+    """Where the images of a recipe are, and how large peers make them."""
 
     config: str
     folder: str
     ann_file: str
-    pictures: str
+    images: str
     segments: str
     short_side: int
     long_side: int
@@ -61,11 +61,11 @@ SOURCES = {
         3.5,
     ),
 }
-PASSES = 3  # over the few pictures, each time with the next task
+PASSES = 3  # over the few images, each time with the next task
 
 
 def recipes(data: Path) -> list[Recipe]:
-    """Return what to measure; pictures are drawn where ``data`` has none."""
+    """Return what to measure; images are drawn where ``data`` has none."""
     cv2.setNumThreads(0)  # per core
     return [_recipe(name, source, data) for name, source in SOURCES.items()]
 
@@ -79,7 +79,7 @@ def _recipe(name: str, source: Source, data: Path) -> Recipe:
         # Removed when the program ends.
         name += ', drawn images'
         folder = Path(_keep(tempfile.TemporaryDirectory()).name)
-        draw_pictures(folder, source, metainfo)
+        draw_images(folder, source, metainfo)
     listed = json.loads((folder / source.ann_file).read_text())
     dataset = _our_dataset(config, source, folder, listed['categories'])
     peers = {
@@ -109,7 +109,7 @@ def _our_dataset(config, source: Source, folder: Path, categories: list):
     cfg.update(
         data_root=str(folder),
         ann_file=source.ann_file,
-        data_prefix=dict(img=source.pictures, seg=source.segments),
+        data_prefix=dict(img=source.images, seg=source.segments),
         # The files name the same classes, some of them shorter.
         metainfo=dict(classes=names, thing_classes=things),
     )
@@ -142,8 +142,8 @@ def _make_peer_samples(
     files = {image['id']: image['file_name'] for image in listed['images']}
     for turn in range(PASSES):
         for i, annotation in enumerate(listed['annotations']):
-            picture = Image.open(
-                folder / source.pictures / files[annotation['image_id']]
+            image = Image.open(
+                folder / source.images / files[annotation['image_id']]
             ).convert('RGB')
             coded = np.asarray(
                 Image.open(folder / source.segments / annotation['file_name'])
@@ -157,7 +157,7 @@ def _make_peer_samples(
             place = np.searchsorted(known, ids).clip(max=len(known) - 1)
             numbers = np.where(known[place] == ids, place + 1, 0)
             processor(
-                [picture],
+                [image],
                 [TASKS[(turn + i) % len(TASKS)]],
                 [numbers.astype(np.uint8)],
                 instance_id_to_semantic_id={
@@ -168,16 +168,16 @@ def _make_peer_samples(
             )
 
 
-def draw_pictures(
+def draw_images(
     folder: Path, source: Source, metainfo: dict, count: int = 2
 ) -> None:
-    """Draw pictures of 480 x 640 pixels with rectangular segments.
+    """Draw images of 480 x 640 pixels with rectangular segments.
 
     Args:
         folder (Path): Where to write.
         source (Source): Names of the files.
         metainfo (dict): ``classes`` and ``thing_classes``.
-        count (int): Pictures.
+        count (int): Images.
     """
     rng = np.random.default_rng(0)
     classes, things = metainfo['classes'], metainfo['thing_classes']
@@ -188,7 +188,7 @@ def draw_pictures(
     images, annotations = [], []
     for i in range(count):
         coarse = rng.integers(0, 256, (48, 64, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize((640, 480))
+        image = Image.fromarray(coarse).resize((640, 480))
         images.append(dict(id=i, file_name=f'{i}.jpg', height=480, width=640))
         ids = np.ones((480, 640), np.uint8)
         for number in range(2, 20):
@@ -213,12 +213,12 @@ def draw_pictures(
         annotations.append(
             dict(image_id=i, file_name=f'{i}.png', segments_info=segments)
         )
-        for place, name, image in (
-            (source.pictures, f'{i}.jpg', picture),
+        for place, name, drawn in (
+            (source.images, f'{i}.jpg', image),
             (source.segments, f'{i}.png', Image.fromarray(coded)),
         ):
             (folder / place).mkdir(parents=True, exist_ok=True)
-            image.save(folder / place / name)
+            drawn.save(folder / place / name)
     path = folder / source.ann_file
     path.parent.mkdir(parents=True, exist_ok=True)
     listed = dict(

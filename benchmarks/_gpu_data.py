@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from _data import SOURCES, draw_pictures
+from _data import SOURCES, draw_images
 from _gpu_measure import OURS, Meter
 from _gpu_networks import (
     PEER,
@@ -71,12 +71,12 @@ def drawn_config(folder: Path, count: int):
     register_all_modules()
     source = SOURCES['COCO']
     config = Config.fromfile(ROOT / 'configs' / source.config)
-    draw_pictures(folder, source, config.model.metainfo, count)
+    draw_images(folder, source, config.model.metainfo, count)
     for loader in ('train', 'val', 'test'):
         config[f'{loader}_dataloader'].dataset.update(
             data_root=str(folder),
             ann_file=source.ann_file,
-            data_prefix=dict(img=source.pictures, seg=source.segments),
+            data_prefix=dict(img=source.images, seg=source.segments),
         )
     return config
 

@@ -72,10 +72,10 @@ def inference_calls(meter: Meter, work: Workload) -> tuple[Calls, str]:
     pair = models.make_pair(work.network, training=False)
     for network in pair:
         network.to(meter.device)
-    pictures = models.images(work.batch, work.size, work.size)
-    pictures = pictures.to(meter.device)
+    inputs = models.images(work.batch, work.size, work.size)
+    inputs = inputs.to(meter.device)
     ids = models.task_ids(['panoptic'] * work.batch).to(meter.device)
-    sharpen_both(pair, pictures, ids)
+    sharpen_both(pair, inputs, ids)
     things = pair.ours.panoptic_fusion_head.is_thing.cpu()
     processor = image_processor(
         pair.ours.class_names, things.nonzero()[:, 0].tolist()
@@ -84,7 +84,7 @@ def inference_calls(meter: Meter, work: Workload) -> tuple[Calls, str]:
 
     @torch.inference_mode()
     def peer() -> list:
-        output = pair.peer(pictures, ids)
+        output = pair.peer(inputs, ids)
         return [
             post_process(
                 processor,
@@ -100,31 +100,31 @@ def inference_calls(meter: Meter, work: Workload) -> tuple[Calls, str]:
             )
         ]
 
-    ours = our_inference(pair.ours, pictures, 'panoptic')
+    ours = our_inference(pair.ours, inputs, 'panoptic')
     return {OURS: ours, PEER: peer}, contents(ours())
 
 
-def sharpen_both(pair, pictures: torch.Tensor, ids: torch.Tensor) -> None:
+def sharpen_both(pair, inputs: torch.Tensor, ids: torch.Tensor) -> None:
     """Make both sure of some queries, each by its own logits.
 
     The weights of R50 are not the same in both.
     """
     with torch.no_grad():
-        logits = pair.peer(pictures, ids).class_queries_logits[0]
+        logits = pair.peer(inputs, ids).class_queries_logits[0]
     decoder = pair.peer.model.transformer_module.decoder
     with torch.no_grad():
         models.sharpen(decoder.class_embed, logits, 0.2)
-    models.make_ours_confident(pair.ours, pictures)
+    models.make_ours_confident(pair.ours, inputs)
 
 
-def our_inference(network, pictures: torch.Tensor, task: str | None):
+def our_inference(network, inputs: torch.Tensor, task: str | None):
     """Return a call from images to the results of a task, or of all."""
-    batch, size = len(pictures), pictures.shape[-1]
+    batch, size = len(inputs), inputs.shape[-1]
 
     @torch.inference_mode()
     def call() -> list:
         samples = models.test_samples(size, batch, task)
-        return network.predict(pictures, samples)
+        return network.predict(inputs, samples)
 
     return call
 
@@ -172,7 +172,7 @@ def training_calls(meter: Meter, work: Workload, networks: dict) -> Calls:
         if name == PEER:
             network(**batch.peer).loss.sum().backward()
         else:
-            losses = network.loss(batch.pictures, batch.samples)
+            losses = network.loss(batch.inputs, batch.samples)
             sum(losses.values()).backward()
         network.zero_grad()
 
@@ -205,10 +205,10 @@ def compiled(meter: Meter, name: str, for_training: bool) -> None:
         if for_training:
             step = training_calls(meter, work, {OURS: network})[OURS]
         else:
-            pictures = models.images(work.batch, work.size, work.size)
-            pictures = pictures.to(meter.device)
-            models.make_ours_confident(network, pictures)
-            step = our_inference(network, pictures, 'panoptic')
+            inputs = models.images(work.batch, work.size, work.size)
+            inputs = inputs.to(meter.device)
+            models.make_ours_confident(network, inputs)
+            step = our_inference(network, inputs, 'panoptic')
         if kind != 'eager':
             # On a CPU the compiler takes longer than all the rest.
             backend = 'eager' if meter.tiny else 'inductor'
@@ -261,9 +261,9 @@ def batch_call(
     """Return a training step, or inference, of a batch."""
     if for_training:
         return training_calls(meter, work, {OURS: network})[OURS]
-    pictures = models.images(work.batch, work.size, work.size)
-    pictures = pictures.to(meter.device)
-    return our_inference(network, pictures, 'panoptic')
+    inputs = models.images(work.batch, work.size, work.size)
+    inputs = inputs.to(meter.device)
+    return our_inference(network, inputs, 'panoptic')
 
 
 def tasks(meter: Meter) -> None:
@@ -271,13 +271,13 @@ def tasks(meter: Meter) -> None:
     work = workload_of('swin-t', meter)._replace(batch=1)
     network = models.make_ours(work.network, training=False)
     network.to(meter.device)
-    pictures = models.images(1, work.size, work.size).to(meter.device)
-    models.make_ours_confident(network, pictures)
+    inputs = models.images(1, work.size, work.size).to(meter.device)
+    models.make_ours_confident(network, inputs)
     meter.compare(
         f'inference, {work}',
         {
-            f'{OURS}, three tasks': our_inference(network, pictures, None),
-            'panoptic alone': our_inference(network, pictures, 'panoptic'),
+            f'{OURS}, three tasks': our_inference(network, inputs, None),
+            'panoptic alone': our_inference(network, inputs, 'panoptic'),
         },
     )
 

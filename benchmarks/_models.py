@@ -141,13 +141,13 @@ def make_pair(name: str, training: bool, num_queries: int = 150) -> Pair:
 
 
 @torch.no_grad()
-def make_confident(pair: Pair, pictures: Tensor, share: float = 0.2) -> None:
+def make_confident(pair: Pair, inputs: Tensor, share: float = 0.2) -> None:
     """Let a share of the queries be sure of a class, the others of none.
 
     As with trained weights; random ones are sure of nothing, so that
     post-processing would have nothing to do.
     """
-    output = pair.peer(pictures, task_ids(['panoptic']))
+    output = pair.peer(inputs, task_ids(['panoptic']))
     logits = output.class_queries_logits[0]  # (Q, K + 1)
     for layer in (
         pair.peer.model.transformer_module.decoder.class_embed,
@@ -158,11 +158,11 @@ def make_confident(pair: Pair, pictures: Tensor, share: float = 0.2) -> None:
 
 @torch.no_grad()
 def make_ours_confident(
-    ours: nn.Module, pictures: Tensor, share: float = 0.2
+    ours: nn.Module, inputs: Tensor, share: float = 0.2
 ) -> None:
     """Do what :func:`make_confident` does, with our network alone."""
-    samples = test_samples(pictures.shape[-1], len(pictures), 'panoptic')
-    cls_scores, _ = ours(pictures, samples, 'tensor')
+    samples = test_samples(inputs.shape[-1], len(inputs), 'panoptic')
+    cls_scores, _ = ours(inputs, samples, 'tensor')
     sharpen(ours.panoptic_head.cls_embed, cls_scores[-1][0], share)
 
 
@@ -171,7 +171,7 @@ def sharpen(layer: nn.Linear, logits: Tensor, share: float) -> None:
 
     Args:
         layer (nn.Linear): The last of a network.
-        logits (Tensor): What it gives for a picture, (Q, K + 1).
+        logits (Tensor): What it gives for an image, (Q, K + 1).
         share (float): Of the queries, to be sure of a class.
     """
     # As far apart as trained ones; further, and the probabilities would be
@@ -213,7 +213,7 @@ def mask2former(num_queries: int, tiny: bool = False) -> nn.Module:
 class Batch(NamedTuple):
     """One training batch in the form that each network wants."""
 
-    pictures: Tensor  # (B, 3, H, W)
+    inputs: Tensor  # (B, 3, H, W)
     samples: list[DetDataSample]
     peer: dict  # arguments of the network of transformers
 
@@ -228,7 +228,7 @@ class Batch(NamedTuple):
             else value.to(device)
             for key, value in self.peer.items()
         }
-        return Batch(self.pictures.to(device), self.samples, peer)
+        return Batch(self.inputs.to(device), self.samples, peer)
 
 
 def task_ids(tasks: Sequence[str]) -> Tensor:
@@ -239,7 +239,7 @@ def task_ids(tasks: Sequence[str]) -> Tensor:
 def test_samples(
     size: int, count: int = 1, task: str | None = None
 ) -> list[DetDataSample]:
-    """Return the samples of pictures that fill their batch."""
+    """Return the samples of images that fill their batch."""
     shape = (size, size)
     info = dict(img_shape=shape, ori_shape=shape, batch_input_shape=shape)
     if task is not None:
@@ -250,13 +250,13 @@ def test_samples(
 def training_batch(
     ours: nn.Module, size: int, objects: int, count: int = 2
 ) -> Batch:
-    """Draw pictures with elliptic objects.
+    """Draw images with elliptic objects.
 
     Args:
         ours (nn.Module): The network, for its classes and number of texts.
         size (int): Height and width.
-        objects (int): Objects of each picture.
-        count (int): Pictures, B.
+        objects (int): Objects of each image.
+        count (int): Images, B.
     """
     names = ours.class_names
     rng = np.random.default_rng(objects)
@@ -272,9 +272,9 @@ def training_batch(
         )
         slots = ours.panoptic_head.text_mapper.num_texts
         ids.append(CLIPTokenizer()(fill_text_slots(texts, filler, slots)))
-    pictures = images(count, size, size)
+    inputs = images(count, size, size)
     peer = dict(
-        pixel_values=pictures,
+        pixel_values=inputs,
         task_inputs=task_ids(['panoptic'] * count),
         text_inputs=torch.stack(ids),
         mask_labels=[
@@ -283,7 +283,7 @@ def training_batch(
         ],
         class_labels=[sample.gt_instances.labels for sample in samples],
     )
-    return Batch(pictures, samples, peer)
+    return Batch(inputs, samples, peer)
 
 
 def ellipses(rng: np.random.Generator, count: int, size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Post-processing and pictures in the way of transformers."""
+"""Post-processing and images in the way of transformers."""
 
 import json
 import tempfile
@@ -24,9 +24,9 @@ def image_processor(
     Args:
         classes (Sequence[str]): Names in label order.
         things (Sequence[int]): Labels of the countable ones.
-        num_text (int): Texts per picture.
+        num_text (int): Texts per image.
         fast (bool): The implementation on tensors.
-        **options: Of the processor, as the size of its pictures.
+        **options: Of the processor, as the size of its images.
     """
     info = {
         str(label): dict(name=name, isthing=int(label in set(things)))
@@ -46,7 +46,7 @@ def image_processor(
 
 
 def network_output(cls_scores: Tensor, mask_preds: Tensor) -> SimpleNamespace:
-    """Return logits of one picture as the network of transformers does."""
+    """Return logits of one image as the network of transformers does."""
     return SimpleNamespace(
         class_queries_logits=cls_scores[None],
         masks_queries_logits=mask_preds[None],
@@ -65,7 +65,7 @@ def post_process(
 
     Args:
         processor: Image processor of transformers.
-        output (SimpleNamespace): Logits of one picture.
+        output (SimpleNamespace): Logits of one image.
         task (str): Which result.
         size (tuple[int, int]): Of the result.
         stuff (set[int]): Labels of stuff, whose segments merge.

@@ -52,8 +52,8 @@ class Settings(NamedTuple):
     Attributes:
         repeats (int): Timed rounds of each row.
         data (Path): Folder with ``coco_panoptic_mini`` and ``ade20k_mini``;
-            pictures are drawn where it has none.
-        tiny (bool): Tiny networks and pictures: whether it runs, not how
+            images are drawn where it has none.
+        tiny (bool): Tiny networks and images: whether it runs, not how
             fast.
     """
 
@@ -68,7 +68,7 @@ class Settings(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Height and width of the pictures."""
+        """Height and width of the images."""
         return 64 if self.tiny else 512
 
 
@@ -83,14 +83,14 @@ class Inference(NamedTuple):
 
 
 def inference_calls(settings: Settings) -> Inference:
-    """Prepare networks, picture and calls."""
+    """Prepare networks, image and calls."""
     import _models as models
     from _peers import image_processor, network_output, post_process
 
     pair = models.make_pair(settings.network, training=False)
     size = settings.size
-    picture = models.images(1, size, size)
-    models.make_confident(pair, picture)
+    image = models.images(1, size, size)
+    models.make_confident(pair, image)
     things = pair.ours.panoptic_fusion_head.is_thing
     processor = image_processor(
         pair.ours.class_names, things.nonzero()[:, 0].tolist()
@@ -100,13 +100,13 @@ def inference_calls(settings: Settings) -> Inference:
 
     @torch.inference_mode()
     def ours(task: str | None) -> object:
-        return pair.ours.predict(picture, models.test_samples(size, 1, task))
+        return pair.ours.predict(image, models.test_samples(size, 1, task))
 
     @torch.inference_mode()
     def peer(*tasks: str) -> object:
         results = []
         for task in tasks:
-            output = pair.peer(picture, ids[task])
+            output = pair.peer(image, ids[task])
             logits = network_output(
                 output.class_queries_logits[0], output.masks_queries_logits[0]
             )
@@ -144,7 +144,7 @@ def forward_rows(settings: Settings) -> Rows:
         target=0.5,
     )
     yield compare(
-        f'all three tasks for one picture, {what}, s',
+        f'all three tasks for one image, {what}, s',
         'transformers, 3 calls',
         seconds['all'],
         seconds['peer all'],
@@ -329,7 +329,7 @@ def training_steps(
         if name == 'transformers':
             network(**batch.peer).loss.sum().backward()
         else:
-            losses = network.loss(batch.pictures, batch.samples)
+            losses = network.loss(batch.inputs, batch.samples)
             sum(losses.values()).backward()
         network.zero_grad()
 
@@ -355,7 +355,7 @@ def memory_growth_rows(settings: Settings) -> Rows:
 
 
 def matching_rows(settings: Settings) -> Rows:
-    """Ten predictions of sixteen pictures, and whether the pairs agree."""
+    """Ten predictions of sixteen images, and whether the pairs agree."""
     images, objects, size = matching_problem(settings)
     ours, peer = matching_calls(images, objects, size)
     equal = sum(a == b for a, b in zip(ours(), peer(), strict=True))
@@ -619,7 +619,7 @@ def parse_args(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--tiny',
         action='store_true',
-        help='tiny networks and pictures: whether it runs, not how fast',
+        help='tiny networks and images: whether it runs, not how fast',
     )
     parser.add_argument(
         '--data',

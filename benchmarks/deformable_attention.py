@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda'])
     parser.add_argument(
-        '--side', type=int, default=512, help='of the picture, in pixels'
+        '--side', type=int, default=512, help='of the image, in pixels'
     )
     parser.add_argument('--batch', type=int, nargs='+', default=[1, 2])
     parser.add_argument('--rounds', type=int, default=15, help='of sampling')

@@ -1,4 +1,4 @@
-"""Time and memory of DiNAT-L on a picture, on the CPU, without weights.
+"""Time and memory of DiNAT-L on an image, on the CPU, without weights.
 
 Run: OMP_NUM_THREADS=2 python benchmarks/dinat_cpu.py [--model] [--size 512]
 """
@@ -46,10 +46,10 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=512, help='side in pixels')
     args = parser.parse_args()
     model = build(args.model).eval()
-    picture = torch.rand(1, 3, args.size, args.size)
+    image = torch.rand(1, 3, args.size, args.size)
     with torch.inference_mode():
         start = time.perf_counter()
-        model(picture)
+        model(image)
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

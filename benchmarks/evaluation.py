@@ -1,7 +1,7 @@
-"""What evaluation costs: time per picture and memory of each metric.
+"""What evaluation costs: time per image and memory of each metric.
 
-Predictions of one large picture are drawn, then every metric takes them in,
-ours and mmdet's by turns. At the end AP of many small pictures is worked out
+Predictions of one large image are drawn, then every metric takes them in,
+ours and mmdet's by turns. At the end AP of many small images is worked out
 by three libraries from the same run lengths.
 
 Example: python benchmarks/evaluation.py
@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--queries', type=int, default=250)
     parser.add_argument('--segments', type=int, default=60)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--pictures', type=int, default=200)
+    parser.add_argument('--images', type=int, default=200)
     return parser.parse_args()
 
 
@@ -84,7 +84,7 @@ def main() -> None:
             start = time.perf_counter()
             process(sample)
             times[name].append(time.perf_counter() - start)
-    print('| metric | ms per picture | range | MiB more at the peak |')
+    print('| metric | ms per image | range | MiB more at the peak |')
     print('|---|---|---|---|')
     for name, process in metrics.items():
         own = [1000 * value for value in times[name]]
@@ -93,7 +93,7 @@ def main() -> None:
             f'{max(own):.0f} | {peak_memory(process, sample):.0f} |'
         )
     print()
-    compare_libraries(rng, args.pictures)
+    compare_libraries(rng, args.images)
 
 
 def draw_mask(rng, size: tuple[int, int], share: float = 0.1) -> np.ndarray:
@@ -111,7 +111,7 @@ def draw_mask(rng, size: tuple[int, int], share: float = 0.1) -> np.ndarray:
 def draw_sample(
     rng, size: tuple[int, int], queries: int, segments: int
 ) -> dict:
-    """Return a picture with the results and ground truth of three tasks."""
+    """Return an image with the results and ground truth of three tasks."""
     masks = np.stack([draw_mask(rng, size) for _ in range(queries)])
     labels = rng.integers(0, 80, queries)
     numbers = np.zeros(size, np.int32)
@@ -164,12 +164,12 @@ def to_instance(segment: dict) -> dict:
 
 
 def our(kind: type) -> Callable[[dict], None]:
-    """Return what a metric of ours does with a picture."""
+    """Return what a metric of ours does with an image."""
     return theirs(kind())
 
 
 def theirs(metric) -> Callable[[dict], None]:
-    """Return what a metric does with a picture."""
+    """Return what a metric does with an image."""
     metric.dataset_meta = META
 
     def process(sample: dict) -> None:
@@ -218,11 +218,11 @@ def read_memory(name: str) -> int:
 
 
 def compare_libraries(rng, number: int) -> None:
-    """Time AP of many pictures by hotcoco, faster-coco-eval, pycocotools."""
-    print(f'Drawing {number} pictures ...', file=sys.stderr)
+    """Time AP of many images by hotcoco, faster-coco-eval, pycocotools."""
+    print(f'Drawing {number} images ...', file=sys.stderr)
     results = [draw_result(rng) for _ in range(number)]
     truth, found = to_coco(results)
-    print(f'| library | seconds for {number} pictures | AP |')
+    print(f'| library | seconds for {number} images | AP |')
     print('|---|---|---|')
     start = time.perf_counter()
     precision, _ = evaluate('segm', results, 80, (1, 10, 100))
@@ -253,7 +253,7 @@ def report(name: str, seconds: float, ap: float) -> None:
 
 
 def draw_result(rng) -> dict:
-    """Return a picture of 480 x 640 with objects and 100 predictions."""
+    """Return an image of 480 x 640 with objects and 100 predictions."""
     size = (480, 640)
     masks = [draw_mask(rng, size, rng.uniform(0.002, 0.2)) for _ in range(10)]
     shifted = [

@@ -55,10 +55,10 @@ def make_inferencer(config: Config, size: int) -> OneFormerInferencer:
         torch.manual_seed(0)
         randomise(network)
         network.eval()
-        picture = images(1, size, size)
+        image = images(1, size, size)
         with torch.no_grad():
             samples = test_samples(size, 1, 'panoptic')
-            cls_scores, _ = network(picture, samples, 'tensor')
+            cls_scores, _ = network(image, samples, 'tensor')
             head = network.panoptic_head
             sharpen(head.cls_embed, cls_scores[-1][0], share=0.2)
         torch.save(dict(state_dict=network.state_dict()), path)

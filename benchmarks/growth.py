@@ -90,7 +90,7 @@ def object_rows(settings: Settings) -> Rows:
     network = models.make_ours(settings.network, training=True)
 
     def step(batch: models.Batch) -> None:
-        losses = network.loss(batch.pictures, batch.samples)
+        losses = network.loss(batch.inputs, batch.samples)
         sum(losses.values()).backward()
         network.zero_grad()
 

@@ -1,10 +1,10 @@
-"""Train one model on panoptic, instance-only and semantic-only pictures.
+"""Train one model on panoptic, instance-only and semantic-only images.
 
-Two pictures of COCO with panoptic annotations, some with instances alone and
+Two images of COCO with panoptic annotations, some with instances alone and
 street scenes of CamVid with label maps alone; 133 classes of COCO and those
 of CamVid that have no namesake among them. Then each part is evaluated, with
-the metrics of its annotation. The panoptic pictures are tested on
-themselves, the others on pictures that were not trained on.
+the metrics of its annotation. The panoptic images are tested on
+themselves, the others on images that were not trained on.
 
 Example: python benchmarks/mixed_real_data.py --data ../shared/data
 """
