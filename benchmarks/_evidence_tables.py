@@ -448,6 +448,15 @@ def make_tables(folder: Path) -> dict[str, list[str]]:
             },
             ['panoptic-half', 'mixed-background'],
         ),
+        'images': settings(
+            results,
+            'many-shapes',
+            {
+                'images-20': '20 images',
+                'images-200': '200 images',
+                'images-2000': '2,000 images',
+            },
+        ),
         'queries': settings(
             results,
             'shapes',

@@ -48,9 +48,14 @@ from _trainings import (
 
 RUNS = ROOT / 'benchmarks' / 'evidence_runs.py'
 RESULTS = ROOT / 'benchmarks' / 'evidence'
-PAGES = [ROOT / 'docs' / 'results.md', ROOT / 'docs' / 'gallery.md']
+PAGES = [
+    ROOT / 'docs' / name
+    for name in ('results.md', 'gallery.md', 'small_data.md')
+]
 IMAGES = ROOT / 'docs' / 'images'
 SHAPES = dict(num_train=320, num_val=60, num_test=160, size=96, hard=True)
+# The same with more images for training.
+MANY_SHAPES = dict(SHAPES, num_train=2000)
 #: Classes that instances_train_some.json annotates, for mixed annotations.
 SOME_THINGS = ('disc', 'square')
 
@@ -184,13 +189,15 @@ def run(options: argparse.Namespace) -> None:
 def with_shapes(
     options: argparse.Namespace, runs: list[dict]
 ) -> dict[str, str]:
-    """Return the folders of data; the drawn one is made if runs need it."""
-    if any(r['data'] == 'shapes' for r in runs) and (
-        'shapes' not in options.data
-    ):
-        drawn = draw_shapes(options.work_dir / 'shapes')
-        return dict(options.data, shapes=drawn)
-    return options.data
+    """Return the folders of data; drawn ones are made if runs need them."""
+    missing = {run['data'] for run in runs} - set(options.data)
+    data = dict(options.data)
+    if 'shapes' in missing:
+        data['shapes'] = draw_shapes(options.work_dir / 'shapes')
+    if 'many-shapes' in missing:
+        folder = options.work_dir / 'many-shapes'
+        data['many-shapes'] = draw_data(folder, **MANY_SHAPES)
+    return data
 
 
 def draw_shapes(folder: Path) -> str:

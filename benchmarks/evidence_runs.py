@@ -23,6 +23,7 @@ SHAPES = dict(
     iterations=1000,
     validate_every=250,
 )
+MANY_SHAPES = dict(SHAPES, data='many-shapes')
 CAMVID = dict(
     config='configs/oneformer_effnet-lite0_camvid.py',
     data='camvid',
@@ -55,6 +56,8 @@ NUCLEI_SPLITS = {
 FEATURES = 'model.panoptic_head.query_init.learned_features'
 SPLITS = dict(
     shapes={},
+    # What a user of the small configs gets.
+    **{'many-shapes': {FEATURES: True}},
     camvid=CAMVID_SPLITS | {FEATURES: False},
     nuclei=NUCLEI_SPLITS,
 )
@@ -168,6 +171,20 @@ def queries(seed: int) -> list[dict]:
     ]
 
 
+def numbers_of_images(seed: int) -> list[dict]:
+    """Return runs on 20, 200 and 2,000 drawn images."""
+    option = 'train_dataloader.dataset.indices'
+    return [
+        make(
+            f'images-{number}',
+            seed,
+            MANY_SHAPES,
+            cfg_options={option: list(range(number))},
+        )
+        for number in (20, 200, 2000)
+    ]
+
+
 def no_pretraining(base: dict, seed: int) -> dict:
     """Return a joint run whose backbone starts at random."""
     return make(
@@ -190,6 +207,7 @@ runs = [
     *each_seed(lambda seed: learned_features(SHAPES, seed)),
     *joint_and_single(SHAPES, 1),
     *joint_and_single(SHAPES, 2),
+    *each_seed(numbers_of_images),
     *each_seed(lambda seed: texts(SHAPES, seed)),
     *each_seed(annotations),
     *each_seed(lambda seed: equal_in_sum(SHAPES, seed)),
