@@ -132,7 +132,9 @@ def training_size(config) -> tuple[int, int]:
             # The others have the width first.
             first = transform['type'] == 'LargeScaleJitter'
             return tuple(size if first else size[::-1])
-    raise ValueError(
+    from projects.oneformer.errors import InputError
+
+    raise InputError(
         'The training pipeline neither pads nor crops to one size: give it '
         'as --size HEIGHT WIDTH.'
     )
@@ -143,12 +145,14 @@ def build(config):
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
 
+    from projects.oneformer.errors import InputError
+
     register_all_modules()
     cfg = config.model.copy()
     if 'metainfo' not in cfg:
-        raise ValueError('The config lacks model.metainfo.')
+        raise InputError('The config lacks model.metainfo.')
     if cfg.get('train_cfg') is None:
-        raise ValueError(
+        raise InputError(
             'The config has no model.train_cfg, so nothing can be trained.'
         )
     cfg.init_cfg = cfg.backbone.init_cfg = None
@@ -251,7 +255,9 @@ def optimizer_values(config) -> int:
     optimizer = config.optim_wrapper.optimizer
     known = dict(AdamW=2, Adam=2, SGD=1 if optimizer.get('momentum') else 0)
     if optimizer.type not in known:
-        raise ValueError(
+        from projects.oneformer.errors import InputError
+
+        raise InputError(
             f'Expected one of {", ".join(known)} as optimizer, got '
             f'{optimizer.type}: its memory is not known here.'
         )
@@ -359,19 +365,11 @@ def main(args: list[str] | None = None) -> None:
     config = load_config(options.config, options.cfg_options)
     import projects.oneformer  # noqa: F401
 
-    try:
-        size = tuple(options.size or training_size(config))
-        batch_size = options.batch_size or config.train_dataloader.batch_size
-        result = estimate(
-            config,
-            batch_size,
-            size,
-            options.objects,
-            options.amp,
-            options.crops,
-        )
-    except ValueError as error:
-        sys.exit(str(error))
+    size = tuple(options.size or training_size(config))
+    batch_size = options.batch_size or config.train_dataloader.batch_size
+    result = estimate(
+        config, batch_size, size, options.objects, options.amp, options.crops
+    )
     print(
         f'{osp.basename(options.config)}: {batch_size} images of {size[0]} '
         f'x {size[1]} with {options.objects} objects each\n'

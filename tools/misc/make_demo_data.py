@@ -559,13 +559,7 @@ def make_demo_data(
         ValueError: If a number is too small.
         FileExistsError: If ``out_dir`` exists and may not be replaced.
     """
-    if min(num_train, num_val) < 1 or num_test < 0 or size < 64 or seed < 0:
-        raise ValueError(
-            'Expected at least 1 image a split (num_test=0 for no test '
-            'split), a size of 64 or more and a seed of 0 or more, got '
-            f'num_train={num_train}, num_val={num_val}, num_test={num_test}, '
-            f'size={size}, seed={seed}.'
-        )
+    check_numbers(num_train, num_val, num_test, size, seed)
     out_dir = Path(out_dir).absolute()
     _check_free(out_dir, force)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -759,8 +753,29 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_numbers(
+    num_train: int, num_val: int, num_test: int, size: int, seed: int
+) -> None:
+    """Check the options of a data set that are numbers.
+
+    Raises:
+        ValueError: If one is too small.
+    """
+    if min(num_train, num_val) < 1 or num_test < 0 or size < 64 or seed < 0:
+        raise ValueError(
+            'Expected at least 1 image a split (num_test=0 for no test '
+            'split), a size of 64 or more and a seed of 0 or more, got '
+            f'num_train={num_train}, num_val={num_val}, num_test={num_test}, '
+            f'size={size}, seed={seed}.'
+        )
+
+
 def main() -> None:
     args = parse_args()
+    try:
+        check_numbers(args.train, args.val, args.test, args.size, args.seed)
+    except ValueError as error:
+        sys.exit(f'error: {error}')
     try:
         make_demo_data(
             args.out_dir,
@@ -772,7 +787,7 @@ def main() -> None:
             num_test=args.test,
             hard=args.hard,
         )
-    except (FileExistsError, ValueError) as error:
+    except FileExistsError as error:
         sys.exit(f'error: {error}')
 
 
