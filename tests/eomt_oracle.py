@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from projects.oneformer.weights.eomt import to_transformers_eomt
+from projects.oneformer.weights.vit import divide, to_whole_vit
 from tests.model_configs import (
     NUM_CLASSES,
     NUM_POINTS,
@@ -90,3 +91,28 @@ def oracle_predictions(
         del oracle.predict
     torch.testing.assert_close(cls_scores[-1], output.class_queries_logits)
     return cls_scores, mask_preds, output.loss
+
+
+def dinov3_pair():
+    """DINOv3 of transformers, and a model of ours with its weights."""
+    theirs = transformers.DINOv3ViTModel(
+        transformers.DINOv3ViTConfig(
+            hidden_size=WIDTH,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            intermediate_size=96,
+            num_register_tokens=4,
+            image_size=SIZE,
+            attn_implementation='sdpa',
+        )
+    ).eval()
+    ours = build_model(tiny_eomt(training=False, rotary=True))
+    with torch.no_grad():
+        for param in theirs.parameters():
+            if param.dim() > 1:
+                param.normal_(std=1.5 * (param.numel() / len(param)) ** -0.5)
+            else:
+                param.add_(torch.randn_like(param), alpha=0.1)
+    vit = divide(to_whole_vit(theirs.state_dict(), 'the oracle'), 2)
+    ours.load_state_dict(ours.state_dict() | vit)
+    return theirs, ours

@@ -130,7 +130,7 @@ def test_another_wheel_is_refused(wheel, tmp_path):
 
 
 def test_a_dinov3_file_is_completed_on_the_command_line(tmp_path):
-    from tests.models.test_eomt_parity import dinov3_pair
+    from tests.eomt_oracle import dinov3_pair
     from tests.weights.test_eomt import dinov3_file
 
     theirs, expected = dinov3_pair()

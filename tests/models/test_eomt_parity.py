@@ -4,21 +4,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from projects.oneformer.weights.vit import divide, to_whole_vit
 from tests.eomt_oracle import (
     SIZE,
+    dinov3_pair,
     make_pair,
     oracle_predictions,
-    transformers,
 )
 from tests.model_configs import (
     NUM_POINTS,
     NUM_QUERIES,
-    WIDTH,
-    build_model,
     data_sample,
     images,
-    tiny_eomt,
 )
 
 # Both compute in float32, in another order: products of 64 and 96 terms, in
@@ -142,31 +138,6 @@ def test_losses_and_gradients_are_those_of_transformers(
         torch.testing.assert_close(
             own, theirs.grad, rtol=1e-3, atol=1e-4 * scale
         )
-
-
-def dinov3_pair():
-    """DINOv3 of transformers, and a model of ours with its weights."""
-    theirs = transformers.DINOv3ViTModel(
-        transformers.DINOv3ViTConfig(
-            hidden_size=WIDTH,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            intermediate_size=96,
-            num_register_tokens=4,
-            image_size=SIZE,
-            attn_implementation='sdpa',
-        )
-    ).eval()
-    ours = build_model(tiny_eomt(training=False, rotary=True))
-    with torch.no_grad():
-        for param in theirs.parameters():
-            if param.dim() > 1:
-                param.normal_(std=1.5 * (param.numel() / len(param)) ** -0.5)
-            else:
-                param.add_(torch.randn_like(param), alpha=0.1)
-    vit = divide(to_whole_vit(theirs.state_dict(), 'the oracle'), 2)
-    ours.load_state_dict(ours.state_dict() | vit)
-    return theirs, ours
 
 
 @torch.no_grad()

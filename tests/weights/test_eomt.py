@@ -354,7 +354,7 @@ def dinov3_file(base: dict) -> dict:
 
 
 def test_differences_to_dinov3_are_added_to_its_weights():
-    from tests.models.test_eomt_parity import dinov3_pair
+    from tests.eomt_oracle import dinov3_pair
 
     theirs, expected = dinov3_pair()
     base = theirs.state_dict()
