@@ -37,9 +37,7 @@ model = dict(
 )
 
 data_root = 'data/nuclei_panoptic/'
-scale_jitter = dict(
-    _base_.scale_jitter, size=crop, ratio_range=(1.6, 4.0)
-)
+scale_jitter = dict(_base_.scale_jitter, size=crop, ratio_range=(1.6, 4.0))
 train_pipeline = [
     _base_.load_image,
     _base_.load_segments,
