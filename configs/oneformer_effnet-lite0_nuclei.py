@@ -8,7 +8,7 @@ the image is 256. Therefore this config differs from the other small ones:
 
 - Images are enlarged for test. With perfect masks at stride 4, the largest
   AP is 52 at a long side of 256 and 65 at 384. (Perfect masks in full size
-  reach 79: AP counts 100 predictions an image.)
+  reach 79, as AP counts 100 predictions an image.)
 - Crops for training show a smaller part of the image, as much enlarged, and
   images are tested in tiles of the size of a crop. Shown an image as a whole,
   with several times as many nuclei, the network joins most of them.
@@ -48,7 +48,8 @@ train_pipeline = [
     _base_.task_texts,
     _base_.pack_train,
 ]
-resize = dict(_base_.resize, scale=(384, 384))
+# In the range of training, and the best of 384, 512 and 640 on validation.
+resize = dict(_base_.resize, scale=(640, 640))
 test_pipeline = [
     _base_.load_image,
     resize,
