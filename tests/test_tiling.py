@@ -135,6 +135,30 @@ def test_a_thing_that_its_own_tile_does_not_keep_gets_no_number():
     assert found == [SKY, SKY, SKY, SKY, SKY, SKY, A, A, SKY, SKY]
 
 
+def test_what_is_void_in_its_own_tile_comes_from_the_other():
+    # Column 5 belongs to the right tile, column 4 to the left one.
+    found = panoptic([SKY, SKY, SKY, A, A, A], [VOID] * 6)
+    assert found == [SKY, SKY, SKY, A, A, A, VOID, VOID, VOID, VOID]
+    found = panoptic([VOID] * 6, [B, B, B, SKY, SKY, SKY])
+    assert found == [VOID, VOID, VOID, VOID, A, A, A, SKY, SKY, SKY]
+
+
+def test_pixels_of_another_tile_count_in_the_score():
+    found = join_panoptic(
+        (4, 10),
+        [
+            (tile, panoptic_tile(torch.tensor([row] * 4), scores))
+            for tile, row, scores in (
+                (ROW[0], [SKY, SKY, SKY, SKY, VOID, SKY], {SKY: 0.5}),
+                (ROW[1], [SKY, VOID, VOID, VOID, VOID, VOID], {SKY: 0.9}),
+            )
+        ],
+    )
+    assert found.sem_seg[0, 0].tolist() == [SKY] * 6 + [VOID] * 4
+    # Columns 0 to 3 and 5 come from the left tile, column 4 from the right.
+    assert segment_scores(found) == pytest.approx({SKY: (5 * 0.5 + 0.9) / 6})
+
+
 def test_a_thing_of_four_tiles_is_one_thing():
     truth = torch.full((10, 10), SKY)
     truth[2:8, 1:9] = A

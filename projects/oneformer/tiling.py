@@ -4,7 +4,8 @@ The model sees each tile as an image. The results of all tiles are joined by
 these rules:
 
 - Semantic: the score maps of the tiles that show a pixel are averaged.
-- Panoptic: every pixel comes from the tile whose border is farthest away. Two
+- Panoptic: every pixel comes from the tile whose border is farthest away; if
+  it is void there, from the first other tile that has a segment there. Two
   things of different tiles are one if they have the same class and their IoU,
   within the overlap of the two tiles, is above 0.5. The score of a segment is
   the mean of its parts, weighted by the pixels that come from each.
@@ -27,6 +28,8 @@ from .errors import InputError
 
 # A segment has at most one partner with an IoU above it.
 JOIN_IOU = 0.5
+# Of a panoptic canvas: where there is no segment, and where no tile was yet.
+VOID, UNSEEN = 0, np.iinfo(np.int32).max
 
 
 class Box(NamedTuple):
@@ -231,13 +234,11 @@ class PanopticMosaic:
     def __init__(self, height: int, width: int) -> None:
         self.groups = Groups()
         self.classes: list[int] = []  # of each thing
-        # Pixels, and pixels times score, of the part of each thing that the
-        # canvas shows; and of each class of stuff.
-        self.thing_weights: list[tuple[int, float]] = []
-        self.stuff_weights: dict[int, tuple[int, float]] = {}
-        # 1 + label of stuff, 0 for void, and -1 - i where the thing i is.
-        self.canvas = np.zeros((height, width), np.int32)
-        self._seen: list[tuple[Box, ndarray]] = []
+        # 1 + label of stuff, VOID, and -1 - i where the thing i is.
+        self.canvas = np.full((height, width), UNSEEN, np.int32)
+        # Of each value of the canvas, the pixels times their score.
+        self.weights: dict[int, float] = {}
+        self._seen: list[tuple[Box, ndarray, dict[int, float]]] = []
 
     def add(
         self, tile: Tile, ids: ndarray, segments: Mapping[int, PanopticSegment]
@@ -249,31 +250,60 @@ class PanopticMosaic:
             ids (ndarray): Ids of segments, (h, w); others are void.
             segments (Mapping[int, PanopticSegment]): The segments by id.
         """
-        own = np.zeros(ids.shape, np.int32)
-        shown = ids[tile.core.within(tile.box)]
+        own = np.full(ids.shape, VOID, np.int32)
+        scores: dict[int, float] = {}
         for id, segment in segments.items():
-            area = int((shown == id).sum())
-            weight = (area, area * segment.score)
+            value = 1 + segment.label
             if segment.number:
-                own[ids == id] = -1 - self.groups.add()
+                value = -1 - self.groups.add()
                 self.classes.append(segment.label)
-                self.thing_weights.append(weight)
-            else:
-                own[ids == id] = 1 + segment.label
-                old = self.stuff_weights.get(segment.label, (0, 0.0))
-                self.stuff_weights[segment.label] = _add(old, weight)
+            own[ids == id] = value
+            scores[value] = segment.score
         self._seen = [
             seen for seen in self._seen if seen[0].bottom > tile.box.top
         ]
-        for box, others in self._seen:
+        self._paint(tile.core, tile.box, own, scores, UNSEEN)
+        for box, others, other_scores in self._seen:
             both = tile.box.common(box)
             if all(both.size):
                 self._join(
                     own[both.within(tile.box)], others[both.within(box)]
                 )
-        self._seen.append((tile.box, own))
-        whole = Box(0, 0, *self.canvas.shape)
-        self.canvas[tile.core.within(whole)] = own[tile.core.within(tile.box)]
+            shared = tile.core.common(box)
+            if all(shared.size):
+                self._paint(shared, box, others, other_scores, VOID)
+        self._paint(tile.box, tile.box, own, scores, VOID)
+        self._seen.append((tile.box, own, scores))
+
+    def _paint(
+        self,
+        part: Box,
+        box: Box,
+        values: ndarray,
+        scores: Mapping[int, float],
+        over: int,
+    ) -> None:
+        """Paint a part of a tile where the canvas has the value ``over``.
+
+        Args:
+            part (Box): To paint.
+            box (Box): Of the tile.
+            values (ndarray): Of the tile.
+            scores (Mapping[int, float]): Of its segments.
+            over (int): ``UNSEEN`` or ``VOID``.
+        """
+        canvas = self.canvas[part.within(Box(0, 0, *self.canvas.shape))]
+        shown = values[part.within(box)]
+        place = canvas == over
+        canvas[place] = shown[place]
+        for value, area in zip(
+            *np.unique(shown[place], return_counts=True), strict=True
+        ):
+            if value != VOID:
+                self.weights[int(value)] = (
+                    self.weights.get(int(value), 0.0)
+                    + int(area) * scores[int(value)]
+                )
 
     def _join(self, own: ndarray, others: ndarray) -> None:
         """Join things of two tiles by their masks in the overlap."""
@@ -291,36 +321,29 @@ class PanopticMosaic:
 
     def result(self) -> JoinedSegments:
         """Return the joined result."""
-        weights = {
-            (0, label): weight for label, weight in self.stuff_weights.items()
-        }
-        members: dict[tuple[int, int], list[int]] = {
-            key: [1 + key[1]] for key in weights
-        }
         numbers: dict[int, int] = {}
-        shown = np.unique(-1 - self.canvas[self.canvas < 0]).tolist()
+        members: dict[tuple[int, int], list[int]] = {}
+        values, areas = np.unique(self.canvas, return_counts=True)
+        area_of = dict(zip(values.tolist(), areas.tolist(), strict=True))
+        things = [-1 - value for value in area_of if value < VOID]
         # The first of a group may be shown only by others of it.
-        for thing in sorted(shown, key=self.groups.find):
+        for thing in sorted(things, key=self.groups.find):
             group = self.groups.find(thing)
             number = numbers.setdefault(group, len(numbers) + 1)
             key = (number, self.classes[group])
-            old = weights.get(key, (0, 0.0))
-            weights[key] = _add(old, self.thing_weights[thing])
             members.setdefault(key, []).append(-1 - thing)
+        for value in area_of:
+            if VOID < value < UNSEEN:
+                members[0, value - 1] = [value]
         ids = np.zeros_like(self.canvas)
         segments: list[PanopticSegment] = []
-        for key in sorted(key for key, (area, _) in weights.items() if area):
-            area, total = weights[key]
-            number, label = key
-            segments.append(PanopticSegment(label, number, total / area))
-            ids[np.isin(self.canvas, members[key])] = len(segments)
+        for number, label in sorted(members):
+            own = members[number, label]
+            score = sum(self.weights[value] for value in own)
+            area = sum(area_of[value] for value in own)
+            segments.append(PanopticSegment(label, number, score / area))
+            ids[np.isin(self.canvas, own)] = len(segments)
         return JoinedSegments(ids, segments)
-
-
-def _add(
-    first: tuple[int, float], second: tuple[int, float]
-) -> tuple[int, float]:
-    return first[0] + second[0], first[1] + second[1]
 
 
 class Instance(NamedTuple):
