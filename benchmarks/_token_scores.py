@@ -1,7 +1,6 @@
 """Scores of a test split: every result under every task token."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -106,11 +105,12 @@ def score_tokens(
                 if model.tiled is None:
                     model.segment(pixels, samples, [token], TASKS)
                 else:
-                    segment = partial(model.tiled.segment, model)
                     for image, sample in zip(
                         data['inputs'], samples, strict=True
                     ):
-                        segment(image, sample, [token], TASKS)
+                        model.tiled.segment(
+                            model, image, sample, [token], TASKS
+                        )
                 evaluator.process(samples, batch)
                 if sheet is not None:
                     sheet.add(token, samples)
