@@ -69,7 +69,7 @@ def test_the_list_of_runs_has_three_seeds_of_what_is_compared():
     for run in runs:
         assert run['name'].endswith(f'-{run["seed"]}')
         seeds.setdefault(setting_of(run['name']), set()).add(run['seed'])
-    once = {'nuclei-mask2former-instance'}
+    once = {'nuclei-mask2former-instance', 'nuclei-eomt'}
     assert {s for s, own in seeds.items() if own != {0, 1, 2}} == once
 
 

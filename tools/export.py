@@ -69,6 +69,7 @@ def main() -> None:
 
     from projects.oneformer.export import export_onnx
     from projects.oneformer.export.onnx_files import (
+        MOST,
         OUTLIER_TOLERANCE,
         TOLERANCE,
     )
@@ -91,8 +92,8 @@ def main() -> None:
             'the largest value'
         )
     print(
-        f'At most {TOLERANCE:.0e} of the largest value is accepted in 99 % of '
-        f'the values, and {OUTLIER_TOLERANCE:.0e} in all.'
+        f'At most {TOLERANCE:.0e} of the largest value is accepted in '
+        f'{MOST:.0%} of the values, and {OUTLIER_TOLERANCE:.0e} in all.'
     )
     print(f'Wrote {args.out}.')
 

@@ -150,10 +150,13 @@ def test_few_values_may_deviate_more_than_most():
         check_deviations([deviation_of(place, output, expected)])
 
     few = expected.copy()
-    few[:9] += 0.04
+    few[:50] += 0.04
     check(few)
+    many = expected.copy()
+    many[:60] += 0.04
     check(expected + 9e-4)
     for wrong in (
+        many,
         expected + 2e-3,
         np.where(expected > 0.99, 2, expected),
         expected * np.nan,
