@@ -144,23 +144,63 @@ def gain(results: Results, metric: str, ours: Source, other: Source) -> str:
 def joint_against_single(results: Results, data: str) -> list[str]:
     """One training of three tasks against one of each task."""
     rows = {
-        'OneFormer, joint': '{data}-joint',
-        'OneFormer, each task alone': '{data}-{task}',
+        'OneFormer, joint': f'{data}-joint',
+        'OneFormer, each task alone': f'{data}-{{task}}',
         'OneFormer, each task alone, as many iterations in sum': (
-            '{data}-{task}-third'
+            f'{data}-{{task}}-third'
         ),
-        'OneFormer with query features, joint': '{data}-joint-features',
+        'OneFormer with query features, joint': f'{data}-joint-features',
         'OneFormer with query features, each task alone': (
-            '{data}-{task}-features'
+            f'{data}-{{task}}-features'
         ),
-        'Mask2Former, each task alone': '{data}-mask2former-{task}',
+        'Mask2Former, each task alone': f'{data}-mask2former-{{task}}',
     }
+    features = [name for name in rows if 'query features' in name]
+    return by_task(
+        results,
+        rows,
+        {
+            'OneFormer, joint': features,
+            'OneFormer with query features, joint': [],
+        },
+    )
+
+
+def without_decoders(results: Results) -> list[str]:
+    """OneFormer on EoMT against plain EoMT and against what it goes without.
+
+    The network with decoders is smaller, starts at random and does more
+    iterations: it is for orientation, so nothing is said of its difference.
+    """
+    decoders = 'ResNet-18 with decoders from random weights, joint'
+    rows = {
+        'OneFormer on EoMT, joint': 'shapes-eomt',
+        'plain EoMT, each task alone': 'shapes-eomt-{task}',
+        'joint, no contrastive loss': 'shapes-eomt-no-contrastive',
+        'joint, masked attention until the end': 'shapes-eomt-masked',
+        decoders: 'shapes-joint',
+    }
+    return by_task(results, rows, {'OneFormer on EoMT, joint': [decoders]})
+
+
+def by_task(
+    results: Results, rows: dict[str, str], firsts: dict[str, list[str]]
+) -> list[str]:
+    """Each metric with the token of its task, and gains against other rows.
+
+    Args:
+        results (Results): All.
+        rows (dict[str, str]): Of the text of each row its setting, in which
+            ``{task}`` stands for the task of the metric.
+        firsts (dict[str, list[str]]): Rows that are compared with all others,
+            and those with which each is not.
+    """
     sources = {
         name: {
-            metric: Source(pattern.format(data=data, task=task), task)
+            metric: Source(setting.format(task=task), task)
             for metric, task in OWN.items()
         }
-        for name, pattern in rows.items()
+        for name, setting in rows.items()
     }
     present = {
         name: own
@@ -180,11 +220,7 @@ def joint_against_single(results: Results, data: str) -> list[str]:
             for name, own in present.items()
         ],
     )
-    features = [name for name in rows if 'query features' in name]
-    for first, left_out in (
-        ('OneFormer, joint', features),
-        ('OneFormer with query features, joint', []),
-    ):
+    for first, left_out in firsts.items():
         joint = present.get(first)
         others = {
             name: own
@@ -423,6 +459,8 @@ def make_tables(folder: Path) -> dict[str, list[str]]:
         + figure(results, 'shapes-curves'),
         'joint-camvid': joint_against_single(results, 'camvid')
         + figure(results, 'camvid-curves'),
+        'eomt': without_decoders(results),
+        'tokens-eomt': tokens(results, 'shapes-eomt'),
         'tokens-shapes': tokens(results, 'shapes-joint'),
         'tokens-camvid': tokens(results, 'camvid-joint'),
         'tokens-nuclei': tokens(results, 'nuclei-curve'),

@@ -50,7 +50,7 @@ RUNS = ROOT / 'benchmarks' / 'evidence_runs.py'
 RESULTS = ROOT / 'benchmarks' / 'evidence'
 PAGES = [
     ROOT / 'docs' / name
-    for name in ('results.md', 'gallery.md', 'small_data.md')
+    for name in ('results.md', 'gallery.md', 'small_data.md', 'encoder.md')
 ]
 IMAGES = ROOT / 'docs' / 'images'
 SHAPES = dict(num_train=320, num_val=60, num_test=160, size=96, hard=True)
