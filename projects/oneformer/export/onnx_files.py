@@ -38,9 +38,9 @@ OPSET = 20
 #: Largest deviation from PyTorch that is accepted of most of the values of an
 #: output, relative to its largest value. Rounding gives about 1e-5.
 TOLERANCE = 1e-3
-#: How many values these are. Where a mask logit is close to 0, rounding decides
-#: whether masked attention of a query sees a pixel, and all logits of the query
-#: change: of a Swin-T, 1 % of the values did.
+#: How many values these are. Where a mask logit is close to 0, rounding
+#: decides whether masked attention of a query sees a pixel, and all logits of
+#: the query change: of a Swin-T, 1 % of the values did.
 MOST = 0.95
 #: Largest deviation that is accepted of any value: 6e-3 was seen.
 OUTLIER_TOLERANCE = 0.05
