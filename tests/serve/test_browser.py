@@ -7,10 +7,17 @@ from threading import Event
 
 import numpy as np
 import pytest
+import torch
+from mmengine import Config
 from PIL import Image
 
+from projects.oneformer.inferencer import OneFormerInferencer
+from projects.oneformer.serve.served_model import ServedModel
 from projects.oneformer.tasks import TASKS
-from tests.serve.conftest import save_image
+from tests.model_configs import be_sure_of_several_classes, build_model
+from tests.recipe_twins import CONFIGS
+from tests.serve.conftest import LIMITS, save_image
+from tests.test_eomt_tools import SMALL
 
 pytestmark = pytest.mark.web
 TIMEOUT = 30_000  # milliseconds; where all goes well, nothing waits for it
@@ -128,6 +135,49 @@ def test_three_tasks_are_shown_after_one_pass_through_the_backbone(
     visitor.page.screenshot(path=tmp_path / 'all.png', full_page=True)
     assert calls == ['first']
     assert visitor.problems == []
+
+
+@pytest.fixture
+def eomt(tmp_path) -> ServedModel:
+    """A small OneFormer on a plain ViT."""
+    path = tmp_path / 'small.py'
+    path.write_text(SMALL.format(configs=CONFIGS))
+    config = Config.fromfile(path)
+    model = build_model(config.model)
+    be_sure_of_several_classes(model)
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=model.state_dict()), weights)
+    return ServedModel('eomt', OneFormerInferencer(config, weights, 'cpu'))
+
+
+def test_a_model_without_decoders_shows_its_answers(
+    eomt, desktop, photos, tmp_path
+):
+    from projects.oneformer.serve.page import Page
+
+    page = Page([eomt], LIMITS, [])
+    (result,) = eomt.inferencer(photos / 'photo.png')
+    visitor = Visitor(desktop, page.launch(block=False))
+    visitor.upload(photos / 'photo.png')
+    for task, segments in (
+        ('panoptic', result.segments),
+        ('instance', result.instances),
+    ):
+        visitor.show(task)
+        titles = (
+            visitor.panel(task)
+            .locator('button')
+            .evaluate_all('all => all.map(one => one.dataset.title)')
+        )
+        expected = [f'{s.name} {s.score:.2f}' for s in segments]
+        assert len(expected) > 1
+        assert sorted(titles) == sorted(expected)
+    visitor.show('semantic')
+    visitor.panel('semantic')
+    visitor.page.screenshot(path=tmp_path / 'eomt.png')
+    assert visitor.problems == []
+    visitor.page.close()
+    page.blocks.close()
 
 
 def test_a_task_chosen_while_the_image_is_segmented_is_shown(
