@@ -486,6 +486,18 @@ def make_tables(folder: Path) -> dict[str, list[str]]:
             },
             ['panoptic-half', 'mixed-background'],
         ),
+        'few-annotations': settings(
+            results,
+            'shapes',
+            {
+                'few-mixed': '20 panoptic, 80 instances of two classes, '
+                '80 stuff alone',
+                'few-panoptic': 'the 20 panoptic alone',
+                'few-mixed-background': 'the same, what is not labelled being '
+                'background',
+            },
+            ['few-panoptic', 'few-mixed-background'],
+        ),
         'images': settings(
             results,
             'many-shapes',

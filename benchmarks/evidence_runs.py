@@ -157,18 +157,21 @@ def texts(base: dict, seed: int) -> list[dict]:
 
 
 def annotations(seed: int) -> list[dict]:
-    """Return runs on drawn images of which a half has all annotations."""
+    """Return runs on drawn images of which some have all annotations."""
     mixed = 'benchmarks/configs/oneformer_shapes_mixed'
+    option = 'train_dataloader.dataset.indices'
+    half, few = ({option: list(range(0, 320, step))} for step in (2, 16))
     return [
-        make('mixed', seed, SHAPES, config=f'{mixed}.py'),
+        make('few-mixed', seed, SHAPES, config=f'{mixed}-few.py'),
+        make('few-panoptic', seed, SHAPES, cfg_options=few),
         make(
-            'panoptic-half',
+            'few-mixed-background',
             seed,
             SHAPES,
-            cfg_options={
-                'train_dataloader.dataset.indices': list(range(0, 320, 2))
-            },
+            config=f'{mixed}-few-background.py',
         ),
+        make('mixed', seed, SHAPES, config=f'{mixed}.py'),
+        make('panoptic-half', seed, SHAPES, cfg_options=half),
         make(
             'mixed-background', seed, SHAPES, config=f'{mixed}-background.py'
         ),
