@@ -130,6 +130,31 @@ def test_with_all_classes_unlabelled_an_unmatched_query_learns_nothing(
     assert scores.grad.abs().max() < 1e-6
 
 
+def test_objects_of_an_unlabelled_class_lie_in_the_ignored_region(criterion):
+    """Of two equal queries one has its mask there, the other elsewhere."""
+    scores = torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]] * 2).log()[None]
+    left = torch.zeros(1, 1, *FEATURE_SIZE)
+    left[..., :5] = 40.0
+    left[..., 5:] = -40.0
+    target = target_of(
+        unlabelled_classes=classes_of(1, 3), ignored=left_half()
+    )
+    shares = criterion.labelled_shares(
+        torch.tensor([[[1.0], [-1.0]]]), left, [target]
+    )
+    scores.requires_grad_()
+    loss = criterion.classification_loss(
+        scores, [target], [match([], [])], shares
+    )
+    # The two share the divisor. Random points at the border are of both.
+    expected = -2.0 * math.log(0.25) / 2
+    assert float(loss.detach()) == pytest.approx(expected, rel=0.02)
+    loss.backward()
+    there, elsewhere = scores.grad[0]
+    assert there.abs().max() < 0.02
+    assert (elsewhere[:-1] > 0.09).all() and elsewhere[-1] < -0.7
+
+
 def test_each_image_has_its_own_unlabelled_classes(criterion):
     scores = make_predictions(2)[0]
     targets = [target_of(), target_of(unlabelled_classes=classes_of(1))]

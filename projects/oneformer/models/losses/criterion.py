@@ -183,12 +183,12 @@ class OneFormerCriterion(BaseModule):
         for i, (target, share) in enumerate(
             zip(targets, labelled_shares, strict=True)
         ):
-            if target.unlabelled_classes is not None:
+            if share is not None:
+                factor[i] = share.where(unmatched[i], factor[i])
+            elif target.unlabelled_classes is not None:
                 logits[i] = merge_unlabelled_classes(
                     logits[i], unmatched[i], target.unlabelled_classes
                 )
-            if share is not None:
-                factor[i] = share.where(unmatched[i], factor[i])
         return self.loss_cls(
             torch.cat(logits),
             labels.flatten(),

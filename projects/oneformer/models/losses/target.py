@@ -21,7 +21,8 @@ class Target:
         labels (Tensor): Class of each object, int64, (N,).
         masks (Tensor): bool, (N, H, W), H and W those of the padded batch.
         unlabelled_classes (Tensor | None): Classes that may be in the image
-            without a label, bool, (K,). None if every class is labelled.
+            without a label, bool, (K,); in its ignored region, if there is
+            one. None if every class is labelled.
         ignored (Tensor | None): The ignored region, which are the pixels
             that are not labelled, bool, (H, W). None if all are labelled.
     """

@@ -3,7 +3,8 @@
 An annotation may leave classes unlabelled, and a region of the image without
 labels; see :class:`~.target.Target`. Then
 
-- a query without a match may be "no object" or of an unlabelled class,
+- a query without a match may be "no object" or of an unlabelled class, unless
+  the annotation has an ignored region: objects of such a class lie in it,
 - a query whose mask lies in the ignored region is not pushed towards "no
   object",
 - points in the ignored region have no part in matching and mask losses.
