@@ -167,7 +167,7 @@ def joint_against_single(results: Results, data: str) -> list[str]:
 
 
 def without_decoders(results: Results) -> list[str]:
-    """OneFormer on EoMT against plain EoMT and against what it goes without.
+    """OneFormer on EoMT against plain EoMT, and without parts of its training.
 
     The network with decoders is smaller, starts at random and does more
     iterations: it is for orientation, so nothing is said of its difference.
